@@ -1,0 +1,85 @@
+"""Boxes as arrays: the conventions, in one place.
+
+Corner form is (xmin, ymin, xmax, ymax), 0-based and half-open: a box that covers the first pixel alone is (0, 0, 1, 1).
+Inside the project boxes are normalised to [0, 1] by the image's width and height; readers and drawing use pixels.
+"""
+
+import numpy as np
+
+
+def from_voc(boxes: np.ndarray) -> np.ndarray:
+    """Turn Pascal VOC's boxes (pixels, 1-based, both ends inclusive) into ours (pixels, 0-based, half-open).
+
+    Args:
+        boxes: (N, 4) corner form as the XML files state it.
+
+    Returns:
+        (N, 4) float64.
+
+    Source: VOC2007 development kit, section 6.2 (the top left pixel has the coordinates (1, 1)).
+    """
+    return np.asarray(boxes, np.float64).reshape(-1, 4) - np.array([1.0, 1.0, 0.0, 0.0])
+
+
+def to_voc(boxes: np.ndarray) -> np.ndarray:
+    """Turn our boxes (pixels, 0-based, half-open) into Pascal VOC's (pixels, 1-based, both ends inclusive).
+
+    Args:
+        boxes: (N, 4) corner form.
+
+    Returns:
+        (N, 4) float64, not rounded.
+    """
+    return np.asarray(boxes, np.float64).reshape(-1, 4) + np.array([1.0, 1.0, 0.0, 0.0])
+
+
+def normalise(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Divide boxes in pixels by the image's size.
+
+    Args:
+        boxes: (N, 4) corner form in pixels.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+
+    Returns:
+        (N, 4) float64 corner form, in [0, 1] for boxes inside the image.
+    """
+    return np.asarray(boxes, np.float64).reshape(-1, 4) / np.array([width, height, width, height], np.float64)
+
+
+def to_pixels(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Multiply normalised boxes by the image's size; the inverse of `normalise`.
+
+    Args:
+        boxes: (N, 4) corner form, normalised.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+
+    Returns:
+        (N, 4) float64 corner form in pixels.
+    """
+    return np.asarray(boxes, np.float64).reshape(-1, 4) * np.array([width, height, width, height], np.float64)
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Return the areas of boxes in corner form: (N, 4) -> (N,); 0 where a box is inverted."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of every pair of boxes.
+
+    Args:
+        first: (N, 4) corner form, in the unit of `second`.
+        second: (M, 4) corner form.
+
+    Returns:
+        (N, M) float64 in [0, 1]; 0 where both boxes have no area.
+    """
+    first = np.asarray(first, np.float64).reshape(-1, 1, 4)
+    second = np.asarray(second, np.float64).reshape(1, -1, 4)
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    intersection = np.prod(np.clip(sides, 0, None), axis=-1)  # (N, M)
+    union = area(first)[:, None] + area(second)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)

@@ -1,0 +1,110 @@
+"""The project's single point of import of MXNet and OpenCV.
+
+Everything else writes `from common.mx import mx` (or `cv2`). Before the import it restores the numpy names that
+MXNet 1.9.1 still uses and chooses the number of threads; where a library is missing it says which command brings it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import numpy as np
+
+from common import threads
+from common.errors import DependencyError
+
+# numpy 1.24 removed these; MXNet 1.9.1, gluoncv and mxboard still use them.
+_NUMPY_ALIASES = {"bool": bool, "int": int, "float": float, "object": object, "complex": complex, "str": str}
+
+# Shared library (as the loader names it) -> package of Debian and Ubuntu that holds it.
+_SYSTEM_PACKAGES = {
+    "libgomp": "libgomp1",
+    "libquadmath": "libquadmath0",
+    "libGL": "libgl1",
+    "libgthread": "libglib2.0-0",
+    "libglib": "libglib2.0-0",
+    "libcudart": "nvidia-cuda-toolkit",
+    "libcudnn": "libcudnn8",
+}
+
+
+def restore_numpy_aliases() -> None:
+    """Put back numpy.bool, .int, .float, .object, .complex and .str where this numpy lacks them."""
+    for name, builtin in _NUMPY_ALIASES.items():
+        if name not in np.__dict__:
+            setattr(np, name, builtin)
+
+
+def explain_import_error(library: str, wheel: str, error: Exception) -> DependencyError:
+    """Return the error to raise where a library cannot be imported, with the command that mends it.
+
+    Args:
+        library: what was imported, for example "mxnet".
+        wheel: what pip installs it from.
+        error: what the import raised.
+    """
+    text = str(error)
+    # The loader says "libfoo.so.1: cannot open shared object file".
+    missing = text.split(": cannot open shared object")[0].rsplit("/", 1)[-1] if ".so" in text else ""
+    for prefix, package in _SYSTEM_PACKAGES.items():
+        if missing.startswith(prefix):
+            return DependencyError(
+                f"{library} needs the system library {missing}, which is not here: run `apt-get install {package}`"
+                " (Debian, Ubuntu) or install the same library by your system's packages"
+            )
+    if isinstance(error, ModuleNotFoundError) and error.name == library:
+        return DependencyError(
+            f"the Python package {library} is not installed: run `make setup` and use .venv/bin/python,"
+            f" or `pip install {wheel}`"
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name == "distutils":
+        return DependencyError(
+            f"{library} needs distutils, gone from this Python: run `pip install 'setuptools<81'`"
+        )
+    return DependencyError(
+        f"{library} cannot be imported ({text}): run `make setup` and use .venv/bin/python"
+    )
+
+
+def _import(library: str, wheel: str) -> ModuleType:
+    try:
+        return importlib.import_module(library)
+    except (ImportError, OSError, AttributeError) as error:
+        raise explain_import_error(library, wheel, error) from error
+
+
+restore_numpy_aliases()
+num_threads = threads.choose_threads()
+cv2 = _import("cv2", "opencv-python-headless")
+mx = _import("mxnet", "mxnet==1.9.1")
+
+
+def contexts(gpus: str | None, *, cpu: bool = False) -> list:
+    """Return the devices to compute on.
+
+    Args:
+        gpus: comma list of GPU numbers; "" means the CPU; "cpu" or "cpu:2" the CPU or several CPU contexts;
+            None takes every GPU there is, else the CPU.
+        cpu: True takes the CPU whatever `gpus` says.
+
+    Raises:
+        DependencyError: a GPU is asked for and this MXNet, or this machine, has none of that number.
+    """
+    text = "" if cpu else gpus
+    there = mx.context.num_gpus() if mx.runtime.Features().is_enabled("CUDA") else 0
+    if text is None:
+        return [mx.gpu(i) for i in range(there)] or [mx.cpu()]
+    text = text.strip().lower()
+    if text in ("", "cpu"):
+        return [mx.cpu()]
+    if text.startswith("cpu:") and text[4:].isdigit() and int(text[4:]) > 0:
+        return [mx.cpu(i) for i in range(int(text[4:]))]
+    numbers = [part.strip() for part in text.split(",")]
+    for number in numbers:
+        if not number.isdigit() or int(number) >= there:
+            raise DependencyError(
+                f"--gpus {gpus}: GPU {number!r} is not here (GPUs that MXNet sees: {there});"
+                " leave the flag out to use what there is, or give --cpu; NVIDIA GPUs need the mxnet-cu112 wheel"
+            )
+    return [mx.gpu(int(number)) for number in numbers]

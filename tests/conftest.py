@@ -1,0 +1,34 @@
+"""Fixtures that every folder of tests shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _shared(variable: str, folder: str) -> Path:
+    """Return a folder of outside data, by its environment variable or beside the project; skip where it is absent."""
+    path = Path(os.environ.get(variable) or ROOT.parent / "shared" / folder)
+    if not path.is_dir():
+        pytest.skip(f"no outside data at {path}; set {variable} to run this test")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images (bccd, coco_tiny, photos, caffe)."""
+    return _shared("SSD_SHARED_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def shared_golden() -> Path:
+    """The folder of values measured on earlier SSD systems."""
+    return _shared("SSD_SHARED_GOLDEN", "golden")
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The root of the checkout."""
+    return ROOT
