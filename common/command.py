@@ -9,6 +9,7 @@ import argparse
 import functools
 import importlib
 import logging
+import math
 import re
 import sys
 import traceback
@@ -19,11 +20,20 @@ from common.errors import ConfigError, SSDError, did_you_mean
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds the default to a flag's help where there is one and the help does not tell it."""
+
+    def _get_help_string(self, action):
+        if action.default in (None, "", argparse.SUPPRESS) or "(default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 class CommandParser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, with the closest flag where one is unknown."""
 
     def __init__(self, *args, **kwargs):
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.add_argument("--debug", action="store_true", help="on an error show where in the code it arose")
 
@@ -109,12 +119,14 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     Raises:
         argparse.ArgumentTypeError: an entry is not a number.
     """
+    problem = argparse.ArgumentTypeError(f"expected numbers with commas between them, found {text!r}")
     try:
-        return tuple(float(part) for part in str(text).replace(" ", "").split(",") if part)
+        numbers = tuple(float(part) for part in str(text).replace(" ", "").split(",") if part)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers with commas between them, found {text!r}"
-        ) from error
+        raise problem from error
+    if not all(math.isfinite(number) for number in numbers):
+        raise problem
+    return numbers
 
 
 def parse_number_lists(text: str) -> tuple[tuple[float, ...], ...]:
@@ -130,13 +142,18 @@ def read_class_names(text: str) -> tuple[str, ...]:
     """Read class names from a comma list, or from a text file with one name on each line.
 
     Raises:
-        ConfigError: a name is empty or stands twice.
+        ConfigError: a name is empty or stands twice, or a text file is missing or is not UTF-8.
     """
     from pathlib import Path
 
     path = Path(text)
     is_file = "," not in text and path.is_file()
-    lines = path.read_text(encoding="utf-8").splitlines() if is_file else text.split(",")
+    if not is_file and "," not in text and (path.suffix in (".txt", ".names") or path.parent.name):
+        raise ConfigError(f"--class-names {text}: there is no such file")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines() if is_file else text.split(",")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--class-names {text}: not a text file in UTF-8 ({error})") from error
     names = tuple(line.strip() for line in lines if line.strip() or not is_file)
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or "" in names or twice:

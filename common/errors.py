@@ -31,6 +31,10 @@ class CheckpointError(SSDError):
     """A saved detector that cannot be loaded, or does not fit what was asked."""
 
 
+class TrainingError(SSDError):
+    """A run that cannot go on: a loss that is not finite."""
+
+
 class ConversionError(SSDError):
     """A foreign model that cannot be converted."""
 

@@ -95,8 +95,8 @@ def read_json(path: str | os.PathLike, what: str, error: type[SSDError]) -> obje
     except OSError as problem:
         raise error(f"{path}: {what} cannot be read ({problem.strerror or problem})") from problem
     try:
-        return json.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
+        return json.loads(data.decode("utf-8-sig"))  # Windows editors put a mark (BOM) first
+    except (ValueError, RecursionError) as problem:
         raise error(f"{path}: not a {what}: it is {describe(data)} ({problem})") from problem
 
 
@@ -115,7 +115,8 @@ def describe(data: bytes) -> str:
     Args:
         data: the file's first bytes (512 are enough), or all of them.
     """
-    start = data[:512].lstrip().lower()
+    data = data[:512]
+    start = data.lstrip().lower()
     signatures = (
         (b"version https://git-lfs", "a git-lfs pointer (run `git lfs pull`)"),
         (b"\xff\xd8\xff", "a JPEG image"),
@@ -148,7 +149,7 @@ def exclusive_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
         what: what is locked, for the message.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds it, or the file system has no locks.
     """
     path = Path(path)
     try:
@@ -175,9 +176,13 @@ def _lock_stream(stream, path: Path, what: str) -> None:
         return
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         stream.seek(0)
         holder = stream.read(20).strip() or "unknown"
         raise ConfigError(
             f"{what} is in use by another process (number {holder}, lock {path}): wait for it or choose another"
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be locked ({error.strerror or error}): choose a folder on a local disk"
         ) from error

@@ -1,6 +1,6 @@
 """From the bytes of an image file to RGB pixels: one decoder for packing, validation and detection.
 
-Pillow decodes, because it refuses a truncated file; OpenCV and MXNet fill the missing part with grey and say nothing.
+Pillow decodes, because it refuses a truncated file; MXNet fills the missing part with grey and says nothing.
 EXIF orientation is applied, grey becomes RGB, alpha is dropped, CMYK is converted, 16-bit is scaled to 8.
 """
 
@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from common.errors import ImageError
 from common.files import describe
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+# Named, because Pillow would also try formats that start another program (EPS runs Ghostscript).
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
@@ -46,7 +58,7 @@ def load(data: bytes, name: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
             image.load()
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not an image that can be decoded: it is {describe(data)}") from error
@@ -61,6 +73,7 @@ def load(data: bytes, name: str) -> Image.Image:
         IndexError,
         OverflowError,
         MemoryError,
+        struct.error,
     ) as error:
         raise ImageError(f"{name}: image is damaged or cut short ({len(data)} bytes): {error}") from error
     return image
@@ -72,9 +85,15 @@ def is_plain_jpeg(image: Image.Image) -> bool:
     Args:
         image: from `load`.
     """
-    return (
-        image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(_EXIF_ORIENTATION, 1) in (0, 1)
-    )
+    return image.format == "JPEG" and image.mode == "RGB" and _orientation(image) in (0, 1)
+
+
+def _orientation(image: Image.Image) -> object:
+    """Return the EXIF orientation, 1 where there is none, None where the EXIF data are damaged."""
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except (ValueError, TypeError, KeyError, OSError, SyntaxError, struct.error):
+        return None
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
@@ -86,22 +105,31 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     Returns:
         (height, width, 3) uint8.
     """
-    try:
-        image = ImageOps.exif_transpose(image)
-    except (ValueError, TypeError, OSError, SyntaxError):
-        pass  # damaged EXIF data: the pixels stand as they are stored, as every viewer shows them
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    orientation = _orientation(image)
+    if orientation in _UPRIGHT:  # else, also with damaged EXIF data, the pixels stand as they are stored
+        image = image.transpose(_UPRIGHT[orientation])
+    if image.mode.startswith("I;16"):
+        # Always, also where a dark picture has no value above 255: brightness must not hang on the content.
+        return _grey_to_rgb(np.asarray(image).astype(np.float64) / 257)
+    if image.mode in ("I", "F"):
         return _deep_grey_to_rgb(np.asarray(image))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns
     return np.array(image.convert("RGB"))
 
 
 def _deep_grey_to_rgb(grey: np.ndarray) -> np.ndarray:
-    """Scale 16-bit (or deeper) grey to 8 bits: 0..65535 -> 0..255; floats in [0, 1] are scaled by 255."""
-    grey = grey.astype(np.float64)
+    """Scale grey of unknown range to 8 bits: 0..65535 by 1/257 where it passes 255, floats in [0, 1] by 255."""
+    grey = np.nan_to_num(grey.astype(np.float64))
     if grey.size and grey.max() <= 1.0 and not np.all(grey == np.round(grey)):
         grey = grey * 255
     elif grey.size and grey.max() > 255:
         grey = grey / 257
+    return _grey_to_rgb(grey)
+
+
+def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
+    """Round grey in [0, 255] and repeat it: (H, W) float64 -> (H, W, 3) uint8."""
     eight = np.clip(np.round(grey), 0, 255).astype(np.uint8)
     return np.repeat(eight[:, :, None], 3, axis=2)  # (H, W) -> (H, W, 3)
 

@@ -6,7 +6,9 @@ MXNet 1.9.1 still uses and chooses the number of threads; where a library is mis
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import os
 from types import ModuleType
 
 import numpy as np
@@ -19,14 +21,19 @@ _NUMPY_ALIASES = {"bool": bool, "int": int, "float": float, "object": object, "c
 
 # Shared library (as the loader names it) -> package of Debian and Ubuntu that holds it.
 _SYSTEM_PACKAGES = {
-    "libgomp": "libgomp1",
-    "libquadmath": "libquadmath0",
-    "libGL": "libgl1",
-    "libgthread": "libglib2.0-0",
-    "libglib": "libglib2.0-0",
-    "libcudart": "nvidia-cuda-toolkit",
-    "libcudnn": "libcudnn8",
+    "libgomp.so.1": "libgomp1",
+    "libquadmath.so.0": "libquadmath0",
+    "libGL.so.1": "libgl1",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libglib-2.0.so.0": "libglib2.0-0",
 }
+
+# What a wheel needs of the system beyond a minimal Debian 12. The loader names one at a time; we name all at once.
+_NEEDED = {"mxnet": ("libgomp.so.1", "libquadmath.so.0")}
+
+# NVIDIA's libraries that the mxnet-cu112 wheel needs; no package of Debian brings them all.
+_CUDA = ("libcuda", "libcudart", "libcudnn", "libnccl", "libcublas", "libcufft", "libcurand", "libcusolver")
+_CUDA += ("libnvrtc", "libnvToolsExt")
 
 
 def restore_numpy_aliases() -> None:
@@ -34,6 +41,30 @@ def restore_numpy_aliases() -> None:
     for name, builtin in _NUMPY_ALIASES.items():
         if name not in np.__dict__:
             setattr(np, name, builtin)
+
+
+def _can_load(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+def _explain_missing(library: str, named: str) -> DependencyError:
+    """Return the error for a missing library of the system, with the packages that bring it and others that miss."""
+    if named.split(".")[0] in _CUDA:
+        return DependencyError(
+            f"{library} is a wheel for NVIDIA GPUs and its library {named} is not here: it needs the NVIDIA driver,"
+            " CUDA 11.2 and cuDNN 8 (docker/Dockerfile.cuda112 has them); for the CPU run `make setup MXNET=mxnet`"
+        )
+    missing = sorted({named, *(name for name in _NEEDED.get(library, ()) if not _can_load(name))})
+    packages = sorted({_SYSTEM_PACKAGES[name] for name in missing if name in _SYSTEM_PACKAGES})
+    command = f"run `apt-get install {' '.join(packages)}` (Debian, Ubuntu) or " if packages else ""
+    return DependencyError(
+        f"{library} needs {' and '.join(missing)}, which this system does not have:"
+        f" {command}install the same by your system's packages"
+    )
 
 
 def explain_import_error(library: str, wheel: str, error: Exception) -> DependencyError:
@@ -46,13 +77,8 @@ def explain_import_error(library: str, wheel: str, error: Exception) -> Dependen
     """
     text = str(error)
     # The loader says "libfoo.so.1: cannot open shared object file".
-    missing = text.split(": cannot open shared object")[0].rsplit("/", 1)[-1] if ".so" in text else ""
-    for prefix, package in _SYSTEM_PACKAGES.items():
-        if missing.startswith(prefix):
-            return DependencyError(
-                f"{library} needs the system library {missing}, which is not here: run `apt-get install {package}`"
-                " (Debian, Ubuntu) or install the same library by your system's packages"
-            )
+    if "cannot open shared object" in text:
+        return _explain_missing(library, text.split(":")[0].rsplit("/", 1)[-1])
     if isinstance(error, ModuleNotFoundError) and error.name == library:
         return DependencyError(
             f"the Python package {library} is not installed: run `make setup` and use .venv/bin/python,"
@@ -74,6 +100,8 @@ def _import(library: str, wheel: str) -> ModuleType:
         raise explain_import_error(library, wheel, error) from error
 
 
+# MXNet tells at each bind that it uses oneDNN; nobody asked.
+os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
 restore_numpy_aliases()
 num_threads = threads.choose_threads()
 cv2 = _import("cv2", "opencv-python-headless")
@@ -98,11 +126,11 @@ def contexts(gpus: str | None, *, cpu: bool = False) -> list:
     text = text.strip().lower()
     if text in ("", "cpu"):
         return [mx.cpu()]
-    if text.startswith("cpu:") and text[4:].isdigit() and int(text[4:]) > 0:
+    if text.startswith("cpu:") and text[4:].isdecimal() and int(text[4:]) > 0:
         return [mx.cpu(i) for i in range(int(text[4:]))]
     numbers = [part.strip() for part in text.split(",")]
     for number in numbers:
-        if not number.isdigit() or int(number) >= there:
+        if not number.isdecimal() or int(number) >= there:
             raise DependencyError(
                 f"--gpus {gpus}: GPU {number!r} is not here (GPUs that MXNet sees: {there});"
                 " leave the flag out to use what there is, or give --cpu; NVIDIA GPUs need the mxnet-cu112 wheel"

@@ -41,10 +41,10 @@ class Sample:
         object.__setattr__(self, "boxes", np.asarray(self.boxes, np.float64).reshape(-1, 4))
         object.__setattr__(self, "class_ids", np.asarray(self.class_ids, np.int64).reshape(-1))
         object.__setattr__(self, "difficult", np.asarray(self.difficult, bool).reshape(-1))
-        if self.crowd is None:
-            object.__setattr__(self, "crowd", np.zeros(count, bool))
-        if self.areas is None:
-            object.__setattr__(self, "areas", box_ops.area(self.boxes))
+        crowd = np.zeros(count, bool) if self.crowd is None else np.asarray(self.crowd, bool).reshape(-1)
+        object.__setattr__(self, "crowd", crowd)
+        areas = box_ops.area(self.boxes) if self.areas is None else self.areas
+        object.__setattr__(self, "areas", np.asarray(areas, np.float64).reshape(-1))
         lengths = {len(v) for v in (self.boxes, self.class_ids, self.difficult, self.crowd, self.areas)}
         if lengths != {count}:
             raise ValueError(

@@ -94,7 +94,7 @@ def choose_threads(environment: dict | os._Environ = os.environ) -> int:
         environment: the environment to read and to write, os.environ outside tests.
     """
     given = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if given.isdigit() and int(given) > 0:
+    if given.isdecimal() and int(given) > 0:
         return int(given)
     environment["OMP_NUM_THREADS"] = str(usable_cores())
     return int(environment["OMP_NUM_THREADS"])
