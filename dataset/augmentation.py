@@ -1,0 +1,155 @@
+"""Augmentation of training images: recipes for the C++ record iterator.
+
+The iterator does, in this order: colour, mirror, zoom out (pad), crop, resize. Recipe "ssd" holds mxnet-ssd's values,
+which are the paper's section 2.2 in the iterator's terms; the padding is the grey nearest the mean of the network,
+because the iterator takes one integer for all three channels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from common.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What the iterator does to a training image.
+
+    Attributes:
+        crop_probability: of trying the crop samplers at all.
+        crop_overlaps: one sampler for each: least IoU of the crop with an object's box.
+        min_crop_scale: least area of a crop, relative to the image.
+        crop_aspect_ratios: (least, greatest) aspect ratio of a crop.
+        crop_trials: tries of each sampler before it gives up.
+        zoom_out_probability: of putting the image on a larger canvas.
+        max_zoom_out: greatest area of that canvas, relative to the image (the paper: 16, a side of 4).
+        mirror_probability: of a horizontal flip.
+        hue: greatest change of hue, of 180.
+        saturation: greatest change of saturation, of 255.
+        lightness: greatest change of lightness, of 255.
+        contrast: greatest relative change of contrast.
+        colour_probability: of each of the four changes of colour.
+        random_interpolation: resize by a method drawn for each image; else bilinear.
+    """
+
+    crop_probability: float = 5 / 6
+    crop_overlaps: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    min_crop_scale: float = 0.3
+    crop_aspect_ratios: tuple[float, float] = (0.5, 2.0)
+    crop_trials: int = 25
+    zoom_out_probability: float = 0.5
+    max_zoom_out: float = 4.0
+    mirror_probability: float = 0.5
+    hue: int = 18
+    saturation: int = 32
+    lightness: int = 32
+    contrast: float = 0.5
+    colour_probability: float = 0.5
+    random_interpolation: bool = True
+
+    def __post_init__(self):
+        """Refuse what the iterator would take without a word."""
+        for name in ("crop", "zoom_out", "mirror", "colour"):
+            value = getattr(self, f"{name}_probability")
+            if not 0 <= value <= 1:
+                raise ConfigError(f"augmentation: {name}_probability is {value}, expected 0 to 1")
+        if not self.max_zoom_out >= 1:
+            raise ConfigError(f"augmentation: max_zoom_out is {self.max_zoom_out}, expected 1 or more")
+        if not 0 < self.min_crop_scale <= 1:
+            raise ConfigError(
+                f"augmentation: min_crop_scale is {self.min_crop_scale}, expected above 0, at most 1"
+            )
+
+    def iterator_arguments(self, mean: tuple[float, float, float]) -> dict:
+        """Return the arguments of ImageDetRecordIter that make this augmentation.
+
+        Args:
+            mean: of (R, G, B) in 0..255; the canvas of a zoom-out gets the nearest grey.
+        """
+        return {
+            **self._crop_arguments(),
+            "rand_pad_prob": self.zoom_out_probability if self.max_zoom_out > 1 else 0.0,
+            "max_pad_scale": self.max_zoom_out,
+            "fill_value": round(sum(mean) / 3),
+            "rand_mirror_prob": self.mirror_probability,
+            "max_random_hue": self.hue,
+            "random_hue_prob": self.colour_probability,
+            "max_random_saturation": self.saturation,
+            "random_saturation_prob": self.colour_probability,
+            "max_random_illumination": self.lightness,
+            "random_illumination_prob": self.colour_probability,
+            "max_random_contrast": self.contrast,
+            "random_contrast_prob": self.colour_probability,
+            "inter_method": 10 if self.random_interpolation else 1,
+        }
+
+    def _crop_arguments(self) -> dict:
+        """Return the crop samplers, one for each overlap, of which the iterator tries one after another."""
+        count = len(self.crop_overlaps)
+        if not count or not self.crop_probability:
+            return {"num_crop_sampler": 0, "rand_crop_prob": 0.0}
+        low, high = self.crop_aspect_ratios
+        return {
+            "rand_crop_prob": self.crop_probability,
+            "num_crop_sampler": count,
+            "min_crop_scales": (self.min_crop_scale,) * count,
+            "max_crop_scales": (1.0,) * count,
+            "min_crop_aspect_ratios": (low,) * count,
+            "max_crop_aspect_ratios": (high,) * count,
+            "min_crop_overlaps": self.crop_overlaps,
+            "max_crop_overlaps": (1.0,) * count,
+            "min_crop_sample_coverages": (0.0,) * count,
+            "max_crop_sample_coverages": (1.0,) * count,
+            "min_crop_object_coverages": (0.0,) * count,
+            "max_crop_object_coverages": (1.0,) * count,
+            "max_crop_trials": (self.crop_trials,) * count,
+            "crop_emit_mode": "center",
+        }
+
+    def to_dict(self) -> dict:
+        """Return the recipe as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Augmentation:
+        """Make a recipe from JSON values.
+
+        Raises:
+            ConfigError: a name is unknown.
+        """
+        names = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in names:
+                raise ConfigError(f"augmentation: unknown setting {name!r}{did_you_mean(name, names)}")
+        tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**tuples)
+
+
+_OFF = Augmentation(
+    crop_probability=0.0,
+    zoom_out_probability=0.0,
+    mirror_probability=0.0,
+    colour_probability=0.0,
+    random_interpolation=False,
+)
+
+RECIPES = {
+    "ssd": Augmentation(),
+    # Objects that always fill a similar share of the picture (microscopes, fixed cameras): little zooming out.
+    "fixed-scale": Augmentation(max_zoom_out=1.5),
+    "flip": dataclasses.replace(_OFF, mirror_probability=0.5),
+    "none": _OFF,
+}
+
+
+def recipe(name: str) -> Augmentation:
+    """Return the augmentation of that name.
+
+    Raises:
+        ConfigError: there is none; the message names the closest.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"--augment {name}: no such recipe{did_you_mean(name, RECIPES)}")
+    return RECIPES[name]

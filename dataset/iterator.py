@@ -1,0 +1,307 @@
+"""Training batches from packed records, by MXNet's multithreaded C++ iterator.
+
+Stands between the records and the training step. The iterator as it comes takes one thread less than there are cores
+and its decoding fights with the step for them. Here several iterators of one decoding thread each read side by side,
+at the lowest priority: they use what the step leaves, and all cores while the step waits for them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import ConfigError, RecordError
+from common.mx import mx
+from dataset.augmentation import RECIPES, Augmentation
+from dataset.epochs import Segment, batches_per_epoch, plan_epoch, write_parts
+from dataset.records import RecordDataset
+
+SEGMENT_BYTES = 256 << 20
+_MAX_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch for a training step.
+
+    Attributes:
+        data: (B, 3, H, W) float32 NDArray, RGB, (pixel - mean) / std.
+        label: (B, M, 5 or 6) float32 NDArray of (class, xmin, ymin, xmax, ymax[, difficult]), normalised; -1 fills up.
+        records: (B,) positions of the records in the packed file.
+        number: 0-based, within the epoch.
+    """
+
+    data: object
+    label: object
+    records: np.ndarray
+    number: int
+
+
+@dataclass(frozen=True)
+class _OpenSegment:
+    """A segment with its iterators, one for each worker, already decoding."""
+
+    segment: Segment
+    iterators: list
+    paths: list[Path]
+
+
+def default_workers(cores: int) -> int:
+    """Return how many decoding iterators to run on that many cores."""
+    return max(1, min(cores, _MAX_WORKERS))
+
+
+def _lower_priority() -> None:
+    """Put the calling thread, and the decoding threads that it will start, behind everything else on the machine."""
+    if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+def strip_header(label, object_width: int):
+    """Turn the iterator's label rows into objects.
+
+    Args:
+        label: (B, 4 + 2 + M * object_width) NDArray: C, H, W, number of floats, header width 2, object width, objects.
+        object_width: floats of one object, 5 or 6.
+
+    Returns:
+        (B, M, object_width) NDArray.
+    """
+    return mx.nd.slice_axis(label, axis=1, begin=6, end=None).reshape((label.shape[0], -1, object_width))
+
+
+class TrainingIterator:
+    """Batches of augmented images, epoch by epoch; the same (seed, epoch) gives the same bytes.
+
+    Args:
+        dataset: the packed records.
+        batch_size: images in a batch, over all devices.
+        data_shape: (height, width) of the network's input.
+        mean: of (R, G, B).
+        std: of (R, G, B).
+        augmentation: what is done to the images.
+        seed: of the order.
+        workers: decoding iterators; part of the result, like the seed.
+        folder: for the shuffled copies; emptied at start and at `close`.
+        segment_bytes: the largest copy that is made at once.
+
+    Raises:
+        ConfigError: there are no records, or workers is below 1.
+    """
+
+    def __init__(
+        self,
+        dataset: RecordDataset,
+        *,
+        batch_size: int,
+        data_shape: tuple[int, int],
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        augmentation: Augmentation,
+        seed: int,
+        workers: int,
+        folder: Path,
+        segment_bytes: int = SEGMENT_BYTES,
+    ):
+        if len(dataset) == 0 or batch_size < 1 or workers < 1:
+            raise ConfigError(
+                f"{dataset.path}: {len(dataset)} records, batch size {batch_size}, {workers} workers:"
+                " each must be at least 1"
+            )
+        self._dataset = dataset
+        self._batch_size = batch_size
+        self._seed = seed
+        self._workers = workers
+        self._segment_bytes = segment_bytes
+        self._folder = Path(folder)
+        self._arguments = _iterator_arguments(dataset, batch_size, data_shape, mean, std)
+        self._arguments.update(
+            augmentation.iterator_arguments(mean), prefetch_buffer=2 if workers <= 4 else 1
+        )
+        self._ahead: tuple[tuple[int, int], Future] | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        self.seconds_waited = 0.0
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        return batches_per_epoch(len(self._dataset), self._batch_size)
+
+    def epoch(self, epoch: int, first_batch: int = 0, next_epoch: bool = True) -> Iterator[Batch]:
+        """Yield the batches of an epoch.
+
+        Args:
+            epoch: 0-based.
+            first_batch: 0-based; a resumed run skips what it has trained on (those are decoded all the same,
+                because the augmentation's generators run on from image to image).
+            next_epoch: begin to prepare the following epoch before this one ends.
+
+        Raises:
+            RecordError: a record cannot be decoded.
+        """
+        segments = self._plan(epoch)
+        segments = [s for s in segments if s.first_batch + len(s.batches) > first_batch]
+        for position, segment in enumerate(segments):
+            opened = self._take(segment)
+            if position + 1 < len(segments):
+                self._prepare(segments[position + 1])
+            elif next_epoch:
+                self._prepare(self._plan(epoch + 1)[0])
+            try:
+                yield from self._batches(opened, first_batch)
+            finally:
+                self._release(opened)
+
+    def record_names(self, batch: Batch) -> list[str]:
+        """Return what a batch's records are called."""
+        return [self._dataset.name(int(index)) for index in batch.records]
+
+    def close(self) -> None:
+        """Stop preparing and remove the copies."""
+        if self._ahead is not None:
+            self._release(self._ahead[1].result())
+            self._ahead = None
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _plan(self, epoch: int) -> list[Segment]:
+        sizes = self._dataset.record_sizes
+        return plan_epoch(sizes, self._batch_size, self._seed, epoch, self._segment_bytes)
+
+    def _prepare(self, segment: Segment) -> None:
+        """Begin to open a segment in the background."""
+        if self._thread is None:
+            shutil.rmtree(self._folder, ignore_errors=True)  # what a killed run left behind
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._thread = ThreadPoolExecutor(1, "prepare-records", initializer=_lower_priority)
+        self._ahead = ((segment.epoch, segment.first_batch), self._thread.submit(self._open, segment))
+
+    def _take(self, segment: Segment) -> _OpenSegment:
+        """Return the opened segment, waiting for it where it is still being prepared."""
+        wanted = (segment.epoch, segment.first_batch)
+        if self._ahead is not None and self._ahead[0] != wanted:
+            self._release(self._ahead[1].result())
+            self._ahead = None
+        if self._ahead is None:
+            self._prepare(segment)
+        future, self._ahead = self._ahead[1], None
+        started = time.perf_counter()
+        opened = future.result()
+        self.seconds_waited += time.perf_counter() - started
+        return opened
+
+    def _open(self, segment: Segment) -> _OpenSegment:
+        paths = write_parts(segment, self._dataset.read_raw, self._workers, self._folder)
+        try:
+            iterators = [mx.io.ImageDetRecordIter(path_imgrec=str(path), **self._arguments) for path in paths]
+        except mx.base.MXNetError as error:
+            raise RecordError(f"{self._dataset.path}: cannot be read: {_first_line(error)}") from error
+        return _OpenSegment(segment, iterators, paths)
+
+    def _batches(self, opened: _OpenSegment, first_batch: int) -> Iterator[Batch]:
+        segment = opened.segment
+        for offset, records in enumerate(segment.batches):
+            number = segment.first_batch + offset
+            started = time.perf_counter()
+            data, label = self._decode(opened.iterators[offset % self._workers], records)
+            self.seconds_waited += time.perf_counter() - started
+            if number >= first_batch:
+                yield Batch(data, strip_header(label, self._dataset.object_width), records, number)
+
+    def _decode(self, iterator, records: np.ndarray) -> tuple:
+        """Take the next batch of one worker's iterator; it waits where that is not decoded yet."""
+        try:
+            batch = iterator.next()
+        except (mx.base.MXNetError, StopIteration) as error:
+            names = ", ".join(self._dataset.name(int(index)) for index in records)
+            raise RecordError(
+                f"{self._dataset.path}: a record of this batch cannot be decoded ({_first_line(error)});"
+                f" run tools/inspect_records.py --verify on it; the batch held: {names}"
+            ) from error
+        return batch.data[0], batch.label[0]
+
+    @staticmethod
+    def _release(opened: _OpenSegment) -> None:
+        """Let go of a segment's iterators and remove its copies."""
+        opened.iterators.clear()
+        for path in opened.paths:
+            path.unlink(missing_ok=True)
+
+
+def _iterator_arguments(dataset: RecordDataset, batch_size: int, data_shape, mean, std) -> dict:
+    """Return the arguments of ImageDetRecordIter that do not depend on the augmentation."""
+    names = zip(("r", "g", "b"), mean, std)
+    colours = {}
+    for channel, channel_mean, channel_std in names:
+        colours[f"mean_{channel}"], colours[f"std_{channel}"] = channel_mean, channel_std
+    return {
+        "batch_size": batch_size,
+        "data_shape": (3, *data_shape),
+        "label_width": -1,
+        "label_pad_width": dataset.label_pad_width,
+        "label_pad_value": -1,
+        "resize_mode": "force",  # the only mode that re-projects the boxes
+        "shuffle": False,
+        "preprocess_threads": 1,
+        "verbose": False,
+        **colours,
+    }
+
+
+def _first_line(error: Exception) -> str:
+    """Return the line of an MXNet error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next(
+        (line for line in lines if "Error" in line or "Check failed" in line), lines[0] if lines else "ended"
+    )
+
+
+def preview_batches(
+    path, data_shape: tuple[int, int], count: int, seed: int, augment: str = "ssd"
+) -> list[tuple]:
+    """Return augmented training images as the network would see them, for looking at.
+
+    Args:
+        path: of the packed records.
+        data_shape: (height, width).
+        count: how many images.
+        seed: of the order.
+        augment: name of the augmentation.
+
+    Returns:
+        [(pixels (H, W, 3) uint8 RGB, label (N, 6) of (class, xmin, ymin, xmax, ymax, difficult), normalised)].
+    """
+    import tempfile
+
+    dataset = RecordDataset(path)
+    with tempfile.TemporaryDirectory() as folder:
+        iterator = TrainingIterator(
+            dataset,
+            batch_size=1,
+            data_shape=data_shape,
+            mean=(123.0, 117.0, 104.0),
+            std=(1.0, 1.0, 1.0),
+            augmentation=RECIPES[augment],
+            seed=seed,
+            workers=1,
+            folder=Path(folder) / "records",
+        )
+        images = []
+        for batch in iterator.epoch(0, next_epoch=False):
+            pixels = batch.data[0].asnumpy().transpose(1, 2, 0) + (123, 117, 104)
+            rows = batch.label[0].asnumpy()
+            images.append((np.clip(np.round(pixels), 0, 255).astype(np.uint8), rows[rows[:, 0] >= 0]))
+            if len(images) == count:
+                break
+        iterator.close()
+    return images
