@@ -1,0 +1,48 @@
+# The project's chores. `make` alone lists them; each that needs Python makes .venv first.
+
+PY := .venv/bin/python
+UV ?= uv
+PYTHONS := 3.9 3.10 3.11 3.12
+# manylinux_2_28: what glibc 2.28 and newer run (Debian 10, Ubuntu 20.04, RHEL 8).
+COMPILE = $(UV) pip compile --quiet --custom-compile-command "make lock" --generate-hashes --only-binary :all: \
+	--python-platform x86_64-manylinux_2_28
+export PYTHON MXNET
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format lock clean
+
+help: ## list these targets
+	@echo "make TARGET [PYTHON=python3.11] [MXNET=mxnet-cu112] [ARGS=...]"
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 14
+
+setup: ## make .venv from the lock file; MXNET=mxnet-cu112 for NVIDIA GPUs, PYTHON=... for another Python
+	@sh tools/setup.sh
+
+demo: setup ## train, evaluate and run a small detector
+	@$(PY) tools/run_demo.py $(ARGS)
+
+test: setup ## run the tests but the slow ones; ARGS="tests/symbol -x" goes to pytest
+	@$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-all: setup ## run all tests
+	@$(PY) -m pytest $(ARGS)
+
+lint: setup ## check style and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: setup ## mend what lint can mend
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+lock: ## resolve requirements/requirements.in anew (needs uv: pip install uv); ARGS=--upgrade takes newer versions
+	@for python in $(PYTHONS); do \
+		$(COMPILE) --python-version $$python --override requirements/overrides.in $(ARGS) \
+			requirements/requirements.in --output-file requirements/python$$python.txt || exit 1; \
+	done
+	@grep '^mxnet==' requirements/requirements.in | sed 's/^mxnet\(==[0-9.]*\).*/mxnet-cu112\1/' | \
+		$(COMPILE) --python-version 3.9 --no-deps --no-annotate - --output-file requirements/mxnet-cu112.txt
+
+clean: ## remove .venv and caches; what you trained and downloaded stays
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
