@@ -1,0 +1,1 @@
+"""Fourth floor: from pictures to Detections, and the demo that shows them."""

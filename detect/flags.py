@@ -1,0 +1,162 @@
+"""The flags that every command with a Detector shares, under mxnet-ssd's names, and the Detector they describe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common.command import add_switch, parse_shape, read_class_names
+from common.errors import CheckpointError, ConfigError
+from common.mx import contexts
+from detect.detector import Detector
+from detect.engine import use_synchronous_engine
+from model import MODEL_FOLDER, SHIPPED_MODEL
+from model.saved import SavedDetector, load, symbol_path
+from symbol.detection import NMS_MODES
+
+_OLD_MEAN = (123.0, 117.0, 104.0)  # mxnet-ssd's, for files without a card
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose a saved detector and say what its card would, where it has none."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--prefix",
+        help="of the saved detector, without -symbol.json; one that ends in _ gets NETWORK_SHAPE appended"
+        " (default: the detector that ships with the project; with --network: model/ssd_)",
+    )
+    group.add_argument("--epoch", help="best, last or a number (default: best, else last)")
+    group.add_argument("--network", help="name of the network, for a prefix that ends in _ and for old files")
+    group.add_argument("--deploy", action="store_true", help="not needed: a deployed graph is recognised")
+    group = parser.add_argument_group("for files without a card, as mxnet-ssd wrote them")
+    group.add_argument(
+        "--data-shape", type=parse_shape, metavar="H[,W]", help="input height and width in pixels"
+    )
+    group.add_argument(
+        "--class-names", metavar="A,B|FILE", help="comma list, or a text file with a name on each line"
+    )
+    for letter, colour, mean in zip("rgb", ("red", "green", "blue"), _OLD_MEAN):
+        group.add_argument(
+            f"--mean-{letter}",
+            type=float,
+            metavar="X",
+            help=f"mean {colour}, 0 to 255 (default: the card's, or {mean:g})",
+        )
+
+
+def add_detection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the detection tail; what is not given comes from the card."""
+    group = parser.add_argument_group("detection settings (default: as the card says)")
+    group.add_argument("--nms", type=float, metavar="X", help="IoU above which NMS drops a box, 0 to 1")
+    group.add_argument(
+        "--nms-mode", choices=NMS_MODES, help="every class at every anchor, or mxnet-ssd's operator"
+    )
+    group.add_argument(
+        "--nms-topk", "--nms_topk", type=int, metavar="N", help="candidates before NMS, -1 for all"
+    )
+    group.add_argument("--topk", type=int, metavar="N", help="detections of an image at most, -1 for all")
+    add_switch(group, "--force", default=None, help="NMS across classes")
+
+
+def add_device_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
+    """Add the flags that choose where to compute."""
+    group = parser.add_argument_group("device")
+    group.add_argument(
+        "--gpus",
+        "--gpu",
+        metavar="0,1",
+        help="GPUs by number, '' for the CPU (default: all there are, else the CPU)",
+    )
+    group.add_argument("--cpu", action="store_true", help="compute on the CPU")
+    group.add_argument(
+        "--batch-size", type=int, default=batch_size, metavar="N", help="images computed at once"
+    )
+
+
+def open_detector(args: argparse.Namespace, *, class_names: tuple[str, ...] = (), **settings) -> Detector:
+    """Load the detector that flags describe.
+
+    Args:
+        args: of a parser with the flags above.
+        class_names: taken where neither the flags nor a card name any.
+        **settings: of the Detector, beside those that have flags.
+
+    Raises:
+        CheckpointError: the files are missing, damaged, or do not fit the flags.
+        ConfigError: a flag cannot be.
+    """
+    devices = contexts(args.gpus, cpu=args.cpu)
+    use_synchronous_engine(devices)
+    saved = load(find_prefix(args), args.epoch)
+    settings = {**_settings(args, saved, class_names), **settings}
+    return Detector.from_saved(saved, context=devices, batch_size=args.batch_size, **settings)
+
+
+def _settings(args: argparse.Namespace, saved: SavedDetector, class_names: tuple[str, ...]) -> dict:
+    """Return the Detector's settings that flags state; None stands for what they do not."""
+    card = saved.card
+    if card and args.network and card.network and args.network != card.network:
+        raise ConfigError(
+            f"{saved.prefix}: its card says {card.network}, not --network {args.network}: check --prefix"
+        )
+    stated = read_class_names(args.class_names) if args.class_names else () if card else class_names
+    if card and stated and stated != card.class_names:
+        raise ConfigError(
+            f"{saved.prefix}: its card names the classes {','.join(card.class_names)}, --class-names says"
+            f" {','.join(stated)}: leave the flag out"
+        )
+    return {
+        "network": args.network if card is None else None,
+        "data_shape": args.data_shape,
+        "class_names": stated or None,
+        "mean": _mean(args, saved),
+        "nms_threshold": args.nms,
+        "nms_mode": args.nms_mode,
+        "nms_topk": args.nms_topk,
+        "keep_topk": args.topk,
+        "force": args.force,
+    }
+
+
+def _mean(args: argparse.Namespace, saved: SavedDetector) -> tuple[float, float, float] | None:
+    """Return the mean (R, G, B) that the flags state, None where they state nothing."""
+    given = (args.mean_r, args.mean_g, args.mean_b)
+    if given == (None, None, None):
+        return None
+    usual = saved.card.mean if saved.card else _OLD_MEAN
+    return tuple(old if new is None else new for new, old in zip(given, usual))
+
+
+def find_prefix(args: argparse.Namespace) -> str:
+    """Return the prefix that flags mean.
+
+    Raises:
+        ConfigError: a prefix that ends in _ without --network.
+        CheckpointError: several detectors, or none, begin like that.
+    """
+    prefix = args.prefix or (str(MODEL_FOLDER / "ssd_") if args.network else str(SHIPPED_MODEL))
+    if not prefix.endswith("_") or symbol_path(prefix).exists():
+        return prefix
+    if not args.network:
+        raise ConfigError(
+            f"--prefix {prefix}: ends in _, so --network (and --data-shape) must say how it goes on"
+        )
+    stem = f"{prefix}{args.network}"
+    if args.data_shape:
+        height, width = args.data_shape
+        shaped = f"{stem}_{height}" if height == width else f"{stem}_{height}x{width}"
+        # mxnet-ssd's demo and deploy append the shape, its evaluate does not
+        return stem if symbol_path(stem).exists() and not symbol_path(shaped).exists() else shaped
+    return _only_prefix(stem)
+
+
+def _only_prefix(stem: str) -> str:
+    """Return the one detector whose prefix is `stem` or begins with `stem_`."""
+    path, ending = Path(stem), "-symbol.json"
+    files = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+    names = [name[: -len(ending)] for name in files if name.endswith(ending)]
+    found = [name for name in names if name == path.name or name.startswith(f"{path.name}_")]
+    if len(found) != 1:
+        there = f"several ({', '.join(found)}): choose by --data-shape" if found else "none: check --prefix"
+        raise CheckpointError(f"{stem}*{ending}: expected one such detector, found {there}")
+    return str(path.parent / found[0])
