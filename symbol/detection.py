@@ -1,0 +1,189 @@
+"""The detection tail: from heads to boxes, in the graph.
+
+Default, "per_class": every class above the threshold at every anchor is a candidate, NMS runs for each class on its
+own, and the best of the image are kept: what Caffe's DetectionOutput and the paper (section 3.1) do. The operator
+`MultiBoxDetection` alone takes only the best class of each anchor; so each class goes through it as an image of its
+own, against a background of score 0. Memory: C times that of the plain operator.
+"multibox" is the operator as mxnet-ssd uses it: one class for each anchor, the fastest.
+`force` suppresses boxes of other classes as well. Then the operator alone gives the same as every class at every
+anchor would, since a worse class of an anchor has the same box as its best class and falls with it or to it.
+
+Deviations: scores must be above the threshold, and IoUs above theirs to suppress (Caffe's rule; the operator takes
+"equal or above" for both); boxes are cut at the image's border, which Caffe leaves to its caller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import ConfigError, did_you_mean
+from common.mx import mx
+from symbol.names import LocalNames
+
+NMS_MODES = ("per_class", "multibox")
+
+# Outside these the operator neither sorts its candidates nor keeps the best of them.
+_SMALLEST_THRESHOLD, _LARGEST_THRESHOLD = 1e-30, 1.0
+
+
+@dataclass(frozen=True)
+class DetectionConfig:
+    """Settings of the detection tail.
+
+    Attributes:
+        score_threshold: detections score above this.
+        nms_threshold: a box whose IoU with a better one of its class is above this is dropped.
+        nms_topk: candidates that NMS looks at, the best ones, -1 for all: of each class; in mode "multibox" and with
+            `force` anchors of the image.
+        keep_topk: detections of an image at most, after NMS; -1 for all.
+        nms_mode: "per_class" or "multibox".
+        force: NMS across classes.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    score_threshold: float = 0.01
+    nms_threshold: float = 0.45
+    nms_topk: int = 400
+    keep_topk: int = 200
+    nms_mode: str = "per_class"
+    force: bool = False
+
+    def __post_init__(self):
+        if self.nms_mode not in NMS_MODES:
+            raise ConfigError(
+                f"nms_mode {self.nms_mode!r} is unknown{did_you_mean(self.nms_mode, NMS_MODES)}"
+            )
+        for name in ("score_threshold", "nms_threshold"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
+                raise ConfigError(f"{name} is {value!r}, expected a number from 0 to below 1")
+        for name in ("nms_topk", "keep_topk"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or (value < 1 and value != -1):
+                raise ConfigError(f"{name} is {value!r}, expected a whole number of 1 or more, or -1 for all")
+
+    def to_dict(self) -> dict:
+        """Return the settings as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> DetectionConfig:
+        """Make the settings from JSON values, as `to_dict` gives them.
+
+        Raises:
+            ConfigError: an unknown or impossible setting.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"detection: unknown setting {name!r}{did_you_mean(name, known)}")
+        return cls(**values)
+
+
+def detection_symbol(
+    loc_pred, cls_pred, anchors, num_classes: int, variances: tuple, config: DetectionConfig
+):
+    """Put the detection tail on a network's heads; the batch size stays free.
+
+    Args:
+        loc_pred: (B, 4A), the encoded boxes.
+        cls_pred: (B, C+1, A), class scores before the softmax, class 0 is background.
+        anchors: (1, A, 4), corner form, normalised.
+        num_classes: foreground classes, C.
+        variances: four, of the box encoding.
+        config: the settings.
+
+    Returns:
+        Symbol `detection` (B, K, 6) of rows (class id, score, xmin, ymin, xmax, ymax), ids 0-based, boxes normalised
+        and within [0, 1], the best first; void rows are -1 and stand at the end. K is `keep_topk`, or the number of
+        candidates (anchors; candidates of a class times classes) where that is less.
+    """
+    with LocalNames("detection_"):
+        cls_prob = mx.sym.softmax(cls_pred, axis=1, name="cls_prob")
+        # With one class an anchor's best class is all its classes; for force see the module's header.
+        if config.nms_mode == "multibox" or config.force or num_classes == 1:
+            rows = _decode(cls_prob, loc_pred, anchors, variances, config)
+        else:
+            rows = _candidates_by_class(cls_prob, loc_pred, anchors, num_classes, variances, config)
+        return _keep_best(rows, config.keep_topk)
+
+
+def _above(threshold: float) -> float:
+    """Return the smallest float32 above a threshold, which turns the operator's "equal or above" into "above"."""
+    above = np.nextafter(np.float32(threshold), np.float32(2))
+    return float(np.clip(above, _SMALLEST_THRESHOLD, _LARGEST_THRESHOLD))
+
+
+def _decode(cls_prob, loc_pred, anchors, variances: tuple, config: DetectionConfig):
+    """Decode boxes, drop low scores and do NMS for the best class of each anchor.
+
+    Returns:
+        (B, A, 6) sorted by score, then what is below the threshold; what NMS dropped keeps its place with the id -1.
+    """
+    return mx.sym.contrib.MultiBoxDetection(
+        cls_prob,
+        loc_pred,
+        anchors,
+        clip=True,
+        threshold=_above(config.score_threshold),
+        nms_threshold=_above(config.nms_threshold),
+        force_suppress=config.force,
+        variances=variances,
+        nms_topk=config.nms_topk,
+    )
+
+
+def _candidates_by_class(
+    cls_prob, loc_pred, anchors, num_classes: int, variances: tuple, config: DetectionConfig
+):
+    """Decode and do NMS for each class on its own.
+
+    Returns:
+        (B, C * min(nms_topk, A), 6), unsorted; void rows have the id -1.
+    """
+    scores = mx.sym.slice_axis(cls_prob, axis=1, begin=1, end=None)  # (B, C, A)
+    scores = mx.sym.expand_dims(mx.sym.reshape(scores, shape=(-3, 0)), axis=1)  # (B, C, A) -> (B*C, 1, A)
+    scores = mx.sym.concat(mx.sym.zeros_like(scores), scores, dim=1)  # (B*C, 2, A)
+    boxes = mx.sym.broadcast_axis(mx.sym.expand_dims(loc_pred, axis=1), axis=1, size=num_classes)
+    boxes = mx.sym.reshape(boxes, shape=(-3, 0))  # (B, C, 4A) -> (B*C, 4A)
+    rows = _decode(scores, boxes, anchors, variances, config)  # (B*C, A, 6)
+    if config.nms_topk > 0:
+        # Candidates come sorted; an end beyond the axis means its end.
+        rows = mx.sym.slice(rows, begin=(None, 0), end=(None, config.nms_topk))
+    rows = mx.sym.reshape(rows, shape=(-4, -1, num_classes, -2))  # (B*C, k, 6) -> (B, C, k, 6)
+    return mx.sym.reshape(_with_class_ids(rows, num_classes), shape=(0, -3, 0))  # (B, C, k, 6) -> (B, C*k, 6)
+
+
+def _with_class_ids(rows, num_classes: int):
+    """Turn the ids of rows (B, C, k, 6), 0 for a detection and -1 for none, into class ids and -1."""
+    class_ids = mx.sym.reshape(mx.sym.arange(1, num_classes + 1), shape=(1, num_classes, 1, 1))
+    ids = mx.sym.slice_axis(rows, axis=3, begin=0, end=1)
+    ids = mx.sym.broadcast_mul(ids + 1, class_ids) - 1
+    return mx.sym.concat(ids, mx.sym.slice_axis(rows, axis=3, begin=1, end=None), dim=3)
+
+
+def _keep_best(rows, keep_topk: int):
+    """Sort rows (B, N, 6) by score, void ones last, and keep the best.
+
+    Returns:
+        Symbol `detection` (B, min(keep_topk, N), 6).
+    """
+    # Nothing overlaps by more than 1: this only sorts and takes void rows out.
+    sorted_rows = mx.sym.contrib.box_nms(
+        rows,
+        overlap_thresh=1,
+        valid_thresh=0,
+        topk=keep_topk,
+        id_index=0,
+        score_index=1,
+        coord_start=2,
+        background_id=-1,
+    )
+    end = None if keep_topk < 0 else keep_topk
+    return mx.sym.slice(sorted_rows[0], begin=(None, 0), end=(None, end), name="detection")
