@@ -72,13 +72,13 @@ class _SwitchAction(argparse.Action):
         setattr(namespace, self.dest, value != negated)
 
 
-def add_switch(group, flag: str, *, default: bool, help: str) -> None:
+def add_switch(group, flag: str, *, default: bool | None, help: str) -> None:
     """Add a boolean flag that also takes an optional True or False, as mxnet-ssd's scripts pass it.
 
     Args:
         group: a parser or an argument group.
         flag: for example "--shuffle"; "--no-shuffle" comes with it.
-        default: the value without the flag.
+        default: the value without the flag; None where the program must know that it was not given.
         help: the text of --help.
     """
     group.add_argument(

@@ -24,8 +24,10 @@ class Augmentation:
         crop_aspect_ratios: (least, greatest) aspect ratio of a crop.
         crop_trials: tries of each sampler before it gives up.
         zoom_out_probability: of putting the image on a larger canvas.
-        max_zoom_out: greatest area of that canvas, relative to the image (the paper: 16, a side of 4).
+        max_zoom_out: greatest side of that canvas, relative to the image.
         mirror_probability: of a horizontal flip.
+        flip_probability: of an upside-down flip, which the iterator lacks: for pictures taken from above or through a
+            microscope. It is drawn from (seed, epoch, batch).
         hue: greatest change of hue, of 180.
         saturation: greatest change of saturation, of 255.
         lightness: greatest change of lightness, of 255.
@@ -42,6 +44,7 @@ class Augmentation:
     zoom_out_probability: float = 0.5
     max_zoom_out: float = 4.0
     mirror_probability: float = 0.5
+    flip_probability: float = 0.0
     hue: int = 18
     saturation: int = 32
     lightness: int = 32
@@ -51,7 +54,7 @@ class Augmentation:
 
     def __post_init__(self):
         """Refuse what the iterator would take without a word."""
-        for name in ("crop", "zoom_out", "mirror", "colour"):
+        for name in ("crop", "zoom_out", "mirror", "flip", "colour"):
             value = getattr(self, f"{name}_probability")
             if not 0 <= value <= 1:
                 raise ConfigError(f"augmentation: {name}_probability is {value}, expected 0 to 1")
@@ -137,9 +140,11 @@ _OFF = Augmentation(
 
 RECIPES = {
     "ssd": Augmentation(),
-    # Objects that always fill a similar share of the picture (microscopes, fixed cameras): little zooming out.
+    # Objects that always fill a similar share of the picture (fixed cameras): little zooming out.
     "fixed-scale": Augmentation(max_zoom_out=1.5),
-    "flip": dataclasses.replace(_OFF, mirror_probability=0.5),
+    # The same, where up and down mean nothing.
+    "microscope": Augmentation(max_zoom_out=1.5, flip_probability=0.5),
+    "mirror": dataclasses.replace(_OFF, mirror_probability=0.5),
     "none": _OFF,
 }
 

@@ -16,6 +16,7 @@ from common import images
 from common.command import CommandParser, add_switch, command, parse_shape
 from common.errors import ConfigError, RecordError
 from common.files import write_bytes
+from dataset.preview import preview_batches
 from dataset.records import RecordDataset
 from dataset.verify import VerifyReport, verify
 
@@ -190,8 +191,6 @@ def draw_after(
     Returns:
         How many were drawn.
     """
-    from dataset.iterator import preview_batches
-
     samples = preview_batches(dataset.path, data_shape, count, seed)
     for number, (pixels, label) in enumerate(samples):
         drawn = _draw(pixels, label, dataset.class_names)

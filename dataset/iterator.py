@@ -20,7 +20,7 @@ import numpy as np
 
 from common.errors import ConfigError, RecordError
 from common.mx import mx
-from dataset.augmentation import RECIPES, Augmentation
+from dataset.augmentation import Augmentation
 from dataset.epochs import Segment, batches_per_epoch, plan_epoch, write_parts
 from dataset.records import RecordDataset
 
@@ -63,6 +63,26 @@ def _lower_priority() -> None:
     """Put the calling thread, and the decoding threads that it will start, behind everything else on the machine."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+def flip_upside_down(data, label, chosen: np.ndarray) -> tuple:
+    """Turn images upside down, with their boxes.
+
+    Args:
+        data: (B, 3, H, W) NDArray.
+        label: (B, M, 5 or 6) NDArray of (class, xmin, ymin, xmax, ymax, ...), normalised; class -1 marks void rows.
+        chosen: (B,) bool, which images.
+
+    Returns:
+        (data, label), new arrays.
+    """
+    rows = label.asnumpy()
+    real = chosen[:, None] & (rows[:, :, 0] >= 0)  # (B, M)
+    flipped = rows.copy()
+    flipped[:, :, 2], flipped[:, :, 4] = 1 - rows[:, :, 4], 1 - rows[:, :, 2]
+    rows = np.where(real[:, :, None], flipped, rows)
+    condition = mx.nd.array(chosen.astype(np.float32))
+    return mx.nd.where(condition, mx.nd.reverse(data, axis=2), data), mx.nd.array(rows)
 
 
 def strip_header(label, object_width: int):
@@ -119,6 +139,7 @@ class TrainingIterator:
         self._dataset = dataset
         self._batch_size = batch_size
         self._seed = seed
+        self._flip_probability = augmentation.flip_probability
         self._workers = workers
         self._segment_bytes = segment_bytes
         self._folder = Path(folder)
@@ -216,7 +237,11 @@ class TrainingIterator:
             data, label = self._decode(opened.iterators[offset % self._workers], records)
             self.seconds_waited += time.perf_counter() - started
             if number >= first_batch:
-                yield Batch(data, strip_header(label, self._dataset.object_width), records, number)
+                label = strip_header(label, self._dataset.object_width)
+                if self._flip_probability:
+                    draw = np.random.default_rng([self._seed, segment.epoch, number]).random(len(records))
+                    data, label = flip_upside_down(data, label, draw < self._flip_probability)
+                yield Batch(data, label, records, number)
 
     def _decode(self, iterator, records: np.ndarray) -> tuple:
         """Take the next batch of one worker's iterator; it waits where that is not decoded yet."""
@@ -264,44 +289,3 @@ def _first_line(error: Exception) -> str:
     return next(
         (line for line in lines if "Error" in line or "Check failed" in line), lines[0] if lines else "ended"
     )
-
-
-def preview_batches(
-    path, data_shape: tuple[int, int], count: int, seed: int, augment: str = "ssd"
-) -> list[tuple]:
-    """Return augmented training images as the network would see them, for looking at.
-
-    Args:
-        path: of the packed records.
-        data_shape: (height, width).
-        count: how many images.
-        seed: of the order.
-        augment: name of the augmentation.
-
-    Returns:
-        [(pixels (H, W, 3) uint8 RGB, label (N, 6) of (class, xmin, ymin, xmax, ymax, difficult), normalised)].
-    """
-    import tempfile
-
-    dataset = RecordDataset(path)
-    with tempfile.TemporaryDirectory() as folder:
-        iterator = TrainingIterator(
-            dataset,
-            batch_size=1,
-            data_shape=data_shape,
-            mean=(123.0, 117.0, 104.0),
-            std=(1.0, 1.0, 1.0),
-            augmentation=RECIPES[augment],
-            seed=seed,
-            workers=1,
-            folder=Path(folder) / "records",
-        )
-        images = []
-        for batch in iterator.epoch(0, next_epoch=False):
-            pixels = batch.data[0].asnumpy().transpose(1, 2, 0) + (123, 117, 104)
-            rows = batch.label[0].asnumpy()
-            images.append((np.clip(np.round(pixels), 0, 255).astype(np.uint8), rows[rows[:, 0] >= 0]))
-            if len(images) == count:
-                break
-        iterator.close()
-    return images

@@ -24,6 +24,7 @@ from common.mx import mx
 from symbol.names import LocalNames
 
 MINING_SCOPES = ("image", "batch")
+TARGETS = ("loc_target", "loc_mask", "cls_target")  # what MultiBoxTarget gives, in its order
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,34 @@ def training_symbol(heads, num_classes: int, variances: tuple, loss: LossConfig)
         positives and mined negatives; loc_loss_output, the weighted smooth L1 summed over its positives;
         num_positive_output; num_negative_output. The gradients are those of the plain sums.
     """
-    with LocalNames("loss_"):
-        return _losses(heads, num_classes, variances, loss)
-
-
-def _losses(heads, num_classes: int, variances: tuple, loss: LossConfig):
     loc_pred, cls_pred, anchors = heads
-    loc_target, loc_mask, cls_target = _match(cls_pred, anchors, variances, loss.overlap_threshold)
+    with LocalNames("loss_"):
+        targets = _match(cls_pred, anchors, variances, loss.overlap_threshold)
+        return _losses(loc_pred, cls_pred, targets, num_classes, loss)
+
+
+def matched_training_symbol(heads, num_classes: int, loss: LossConfig):
+    """Put mining and losses on a network's heads, for labels that symbol/matcher.py has matched already.
+
+    The same graph as `training_symbol`'s from the targets on. On the CPU, MultiBoxTarget takes longer than a small
+    network; there the training loop runs this one, and saves the other.
+
+    Args:
+        heads: group of loc_pred (B, 4A), cls_pred (B, C+1, A), anchors (1, A, 4).
+        num_classes: foreground classes, C.
+        loss: the settings; the overlap threshold is the matcher's.
+
+    Returns:
+        The outputs of `training_symbol`; inputs `data`, `loc_target` (B, 4A), `loc_mask` (B, 4A), `cls_target` (B, A).
+    """
+    loc_pred, cls_pred, _ = heads
+    with LocalNames("loss_"):
+        targets = tuple(mx.sym.Variable(name) for name in TARGETS)
+        return _losses(loc_pred, cls_pred, targets, num_classes, loss)
+
+
+def _losses(loc_pred, cls_pred, targets: tuple, num_classes: int, loss: LossConfig):
+    loc_target, loc_mask, cls_target = targets
     log_prob = _log_prob(cls_pred)  # (B, A, C+1)
     is_positive = cls_target > 0  # (B, A)
     is_negative = _mine(log_prob, is_positive, loss)  # (B, A)

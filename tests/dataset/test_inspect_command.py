@@ -101,7 +101,6 @@ def test_pictures_show_the_boxes(packed, tmp_path):
 
 
 def test_pictures_after_augmentation_are_drawn(packed, tmp_path, capsys):
-    pytest.importorskip("dataset.iterator")
     try:
         code = main([str(packed), "--draw", "2", "--out", str(tmp_path / "out"), "--data-shape", "64"])
     except SSDError as error:

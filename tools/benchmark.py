@@ -1,0 +1,11 @@
+"""Measure the training loop: see `python tools/benchmark.py --help` and train/benchmark.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from common.command import run
+
+if __name__ == "__main__":
+    run("train.benchmark")
