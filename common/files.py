@@ -161,10 +161,9 @@ def exclusive_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
         ) from error
     with stream:
         _lock_stream(stream, path, what)
-        stream.seek(0)
-        stream.truncate()
-        stream.write(f"{os.getpid()}\n")
-        stream.flush()
+        with contextlib.suppress(OSError):  # a full disk: the number is only told to others, the lock holds
+            os.ftruncate(stream.fileno(), 0)
+            os.write(stream.fileno(), f"{os.getpid()}\n".encode("ascii"))
         yield
 
 

@@ -8,6 +8,7 @@ because the iterator takes one integer for all three channels.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from common.errors import ConfigError, did_you_mean
@@ -20,7 +21,7 @@ class Augmentation:
     Attributes:
         crop_probability: of trying the crop samplers at all.
         crop_overlaps: one sampler for each: least IoU of the crop with an object's box.
-        min_crop_scale: least area of a crop, relative to the image.
+        min_crop_scale: least side of a crop, the square root of its area, relative to the image.
         crop_aspect_ratios: (least, greatest) aspect ratio of a crop.
         crop_trials: tries of each sampler before it gives up.
         zoom_out_probability: of putting the image on a larger canvas.
@@ -53,16 +54,20 @@ class Augmentation:
     random_interpolation: bool = True
 
     def __post_init__(self):
-        """Refuse what the iterator would take without a word."""
+        """Refuse what the iterator would take without a word, or name in its own words."""
         for name in ("crop", "zoom_out", "mirror", "flip", "colour"):
-            value = getattr(self, f"{name}_probability")
-            if not 0 <= value <= 1:
-                raise ConfigError(f"augmentation: {name}_probability is {value}, expected 0 to 1")
-        if not self.max_zoom_out >= 1:
-            raise ConfigError(f"augmentation: max_zoom_out is {self.max_zoom_out}, expected 1 or more")
-        if not 0 < self.min_crop_scale <= 1:
+            _check_range(f"{name}_probability", getattr(self, f"{name}_probability"), 0, 1)
+        for overlap in _check_numbers("crop_overlaps", self.crop_overlaps):
+            _check_range("crop_overlaps", overlap, 0, 1)
+        _check_range("min_crop_scale", self.min_crop_scale, 0.01, 1)
+        _check_range("max_zoom_out", self.max_zoom_out, 1, math.inf)
+        _check_range("contrast", self.contrast, 0, 1)
+        for name, most in (("hue", 180), ("saturation", 255), ("lightness", 255), ("crop_trials", 10000)):
+            _check_range(name, getattr(self, name), 0, most, kind=int)
+        ratios = _check_numbers("crop_aspect_ratios", self.crop_aspect_ratios)
+        if len(ratios) != 2 or not 0 < ratios[0] <= ratios[1]:
             raise ConfigError(
-                f"augmentation: min_crop_scale is {self.min_crop_scale}, expected above 0, at most 1"
+                f"augmentation: crop_aspect_ratios is {ratios}, expected (least, greatest), both above 0"
             )
 
     def iterator_arguments(self, mean: tuple[float, float, float]) -> dict:
@@ -130,6 +135,24 @@ class Augmentation:
         return cls(**tuples)
 
 
+def _check_range(name: str, value: float, low: float, high: float, kind: type = float) -> None:
+    """Hold a setting to its kind and range."""
+    kinds = (int,) if kind is int else (int, float)
+    fits = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or not low <= value <= high:
+        whole = "a whole number of " if kind is int else ""
+        bounds = f"{low} or more" if math.isinf(high) else f"{low} to {high}"
+        raise ConfigError(f"augmentation: {name} is {value!r}, expected {whole}{bounds}")
+
+
+def _check_numbers(name: str, values: tuple) -> tuple[float, ...]:
+    """Return a setting that must be several finite numbers."""
+    fits = isinstance(values, (tuple, list))
+    if not fits or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+        raise ConfigError(f"augmentation: {name} is {values!r}, expected several numbers")
+    return tuple(values)
+
+
 _OFF = Augmentation(
     crop_probability=0.0,
     zoom_out_probability=0.0,
@@ -142,8 +165,10 @@ RECIPES = {
     "ssd": Augmentation(),
     # Objects that always fill a similar share of the picture (fixed cameras): little zooming out.
     "fixed-scale": Augmentation(max_zoom_out=1.5),
-    # The same, where up and down mean nothing.
-    "microscope": Augmentation(max_zoom_out=1.5, flip_probability=0.5),
+    # The same, where up and down mean nothing and every object has its own size and shape.
+    "microscope": Augmentation(
+        min_crop_scale=0.5, crop_aspect_ratios=(0.75, 1.33), max_zoom_out=1.5, flip_probability=0.5
+    ),
     "mirror": dataclasses.replace(_OFF, mirror_probability=0.5),
     "none": _OFF,
 }

@@ -3,6 +3,9 @@
 Stands between the records and the training step. The iterator as it comes takes one thread less than there are cores
 and its decoding fights with the step for them. Here several iterators of one decoding thread each read side by side,
 at the lowest priority: they use what the step leaves, and all cores while the step waits for them.
+
+Known deviation, the iterator's own: it cuts a crop at whole pixels of the source image and moves the boxes by the
+fraction, so a label can be up to two source pixels off: images should not be smaller than the network's input.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import numpy as np
 from common.errors import ConfigError, RecordError
 from common.mx import mx
 from dataset.augmentation import Augmentation
+from dataset.damage import decoding_error, read_whole, writing_error
 from dataset.epochs import Segment, batches_per_epoch, plan_epoch, write_parts
 from dataset.records import RecordDataset
 
@@ -147,6 +151,8 @@ class TrainingIterator:
         self._arguments.update(
             augmentation.iterator_arguments(mean), prefetch_buffer=2 if workers <= 4 else 1
         )
+        # The engine's threads inherit the priority of the thread that starts them: not that of the decoding ones.
+        mx.nd.zeros((1,)).wait_to_read()
         self._ahead: tuple[tuple[int, int], Future] | None = None
         self._thread: ThreadPoolExecutor | None = None
         self.seconds_waited = 0.0
@@ -187,9 +193,7 @@ class TrainingIterator:
 
     def close(self) -> None:
         """Stop preparing and remove the copies."""
-        if self._ahead is not None:
-            self._release(self._ahead[1].result())
-            self._ahead = None
+        self._drop_ahead()
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
@@ -203,7 +207,10 @@ class TrainingIterator:
         """Begin to open a segment in the background."""
         if self._thread is None:
             shutil.rmtree(self._folder, ignore_errors=True)  # what a killed run left behind
-            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise writing_error(self._folder, 2 * self._segment_bytes, error) from error
             self._thread = ThreadPoolExecutor(1, "prepare-records", initializer=_lower_priority)
         self._ahead = ((segment.epoch, segment.first_batch), self._thread.submit(self._open, segment))
 
@@ -211,8 +218,7 @@ class TrainingIterator:
         """Return the opened segment, waiting for it where it is still being prepared."""
         wanted = (segment.epoch, segment.first_batch)
         if self._ahead is not None and self._ahead[0] != wanted:
-            self._release(self._ahead[1].result())
-            self._ahead = None
+            self._drop_ahead()
         if self._ahead is None:
             self._prepare(segment)
         future, self._ahead = self._ahead[1], None
@@ -221,12 +227,24 @@ class TrainingIterator:
         self.seconds_waited += time.perf_counter() - started
         return opened
 
+    def _drop_ahead(self) -> None:
+        """Let go of the segment that is being prepared; what is wrong with it, nobody needs to know any more."""
+        if self._ahead is not None:
+            future, self._ahead = self._ahead[1], None
+            if future.exception() is None:
+                self._release(future.result())
+
     def _open(self, segment: Segment) -> _OpenSegment:
-        paths = write_parts(segment, self._dataset.read_raw, self._workers, self._folder)
+        try:
+            paths = write_parts(
+                segment, lambda index: read_whole(self._dataset, index), self._workers, self._folder
+            )
+        except OSError as error:
+            raise writing_error(self._folder, 2 * self._segment_bytes, error) from error
         try:
             iterators = [mx.io.ImageDetRecordIter(path_imgrec=str(path), **self._arguments) for path in paths]
         except mx.base.MXNetError as error:
-            raise RecordError(f"{self._dataset.path}: cannot be read: {_first_line(error)}") from error
+            raise decoding_error(self._dataset, segment, error) from error
         return _OpenSegment(segment, iterators, paths)
 
     def _batches(self, opened: _OpenSegment, first_batch: int) -> Iterator[Batch]:
@@ -234,7 +252,7 @@ class TrainingIterator:
         for offset, records in enumerate(segment.batches):
             number = segment.first_batch + offset
             started = time.perf_counter()
-            data, label = self._decode(opened.iterators[offset % self._workers], records)
+            data, label = self._decode(opened.iterators[offset % self._workers], segment)
             self.seconds_waited += time.perf_counter() - started
             if number >= first_batch:
                 label = strip_header(label, self._dataset.object_width)
@@ -243,16 +261,14 @@ class TrainingIterator:
                     data, label = flip_upside_down(data, label, draw < self._flip_probability)
                 yield Batch(data, label, records, number)
 
-    def _decode(self, iterator, records: np.ndarray) -> tuple:
+    def _decode(self, iterator, segment: Segment) -> tuple:
         """Take the next batch of one worker's iterator; it waits where that is not decoded yet."""
         try:
             batch = iterator.next()
         except (mx.base.MXNetError, StopIteration) as error:
-            names = ", ".join(self._dataset.name(int(index)) for index in records)
-            raise RecordError(
-                f"{self._dataset.path}: a record of this batch cannot be decoded ({_first_line(error)});"
-                f" run tools/inspect_records.py --verify on it; the batch held: {names}"
-            ) from error
+            raise decoding_error(self._dataset, segment, error) from error
+        if batch.pad:  # the copy holds whole batches
+            raise decoding_error(self._dataset, segment, RecordError(f"{batch.pad} records were dropped"))
         return batch.data[0], batch.label[0]
 
     @staticmethod
@@ -281,11 +297,3 @@ def _iterator_arguments(dataset: RecordDataset, batch_size: int, data_shape, mea
         "verbose": False,
         **colours,
     }
-
-
-def _first_line(error: Exception) -> str:
-    """Return the line of an MXNet error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next(
-        (line for line in lines if "Error" in line or "Check failed" in line), lines[0] if lines else "ended"
-    )

@@ -7,8 +7,6 @@ of classes), so that a network need not be named, or known, to be used.
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 from dataclasses import dataclass
 
 from common.errors import CheckpointError, ConfigError, did_you_mean
@@ -17,9 +15,7 @@ from model.card import Card
 from model.graph import has_heads, heads, inference_symbol, is_training, keep_used, num_classes_of
 from model.parameters import check_fit
 from model.saved import SavedDetector, require_card
-from symbol.anchors import AUTO_STEP, AnchorConfig
 from symbol.detection import DetectionConfig
-from symbol.presets import network_config
 
 DETECTION_SETTINGS = tuple(f.name for f in dataclasses.fields(DetectionConfig))
 CARD_SETTINGS = ("network", "data_shape", "class_names", "mean", "std")
@@ -85,11 +81,7 @@ def _card_settings(settings: dict) -> dict:
 
 def _card(saved: SavedDetector, stated: dict, name: str) -> Card:
     """Return the detector's card with what was stated put over it, and checked against the graph."""
-    if saved.card is None:
-        stated = {**stated, "anchors": _anchors(saved, stated)}
     card = require_card(saved, stated)
-    if saved.card is not None and card.data_shape != saved.card.data_shape:
-        _check_steps(saved.card, card.data_shape, name)
     if has_heads(saved.symbol):
         classes = num_classes_of(saved.symbol, card.data_shape, name)
         if classes != card.num_classes:
@@ -98,16 +90,6 @@ def _card(saved: SavedDetector, stated: dict, name: str) -> Card:
                 f" (the first is {card.class_names[0]}): check --class-names"
             )
     return card
-
-
-def _check_steps(card: Card, data_shape: tuple[int, int], name: str) -> None:
-    """Refuse another input size where the default boxes lie at fixed steps, which would no longer fit the cells."""
-    if any(step != AUTO_STEP for step in card.anchors.steps):
-        height, width = card.data_shape
-        raise CheckpointError(
-            f"{name}: its default boxes are laid out for an input of {height}x{width}, not"
-            f" {data_shape[0]}x{data_shape[1]}: leave --data-shape out, or train for the other size"
-        )
 
 
 def _graph(saved: SavedDetector, card: Card, changed: bool, name: str):
@@ -126,42 +108,3 @@ def _graph(saved: SavedDetector, card: Card, changed: bool, name: str):
         symbol = inference_symbol(symbol, card.num_classes, card.anchors.variances, card.detection, name)
     loc_pred, cls_pred, _ = heads(symbol, name)
     return mx.sym.Group([symbol[0], loc_pred, cls_pred])
-
-
-def _anchors(saved: SavedDetector, stated: dict) -> AnchorConfig | None:
-    """Return the default boxes of files without a card: what the graph says, else those of the network named."""
-    found = anchors_in_graph(saved.symbol)
-    if found is None and {"network", "data_shape", "class_names"} <= set(stated):
-        return network_config(stated["network"], stated["data_shape"], len(stated["class_names"])).anchors
-    return found
-
-
-def anchors_in_graph(symbol) -> AnchorConfig | None:
-    """Read the default boxes from a graph's MultiBoxPrior nodes; None where it has none.
-
-    Args:
-        symbol: any graph of an SSD.
-    """
-    nodes = json.loads(symbol.tojson())["nodes"]
-    priors = [node.get("attrs", {}) for node in nodes if node["op"] == "_contrib_MultiBoxPrior"]
-    tails = [node.get("attrs", {}) for node in nodes if node["op"].startswith("_contrib_MultiBox")]
-    if not priors:
-        return None
-
-    def tuples(name: str, default: str) -> tuple:
-        return tuple(_numbers(node.get(name, default)) for node in priors)
-
-    variances = [_numbers(node["variances"]) for node in tails if "variances" in node]
-    return AnchorConfig(
-        sizes=tuples("sizes", "(1.0,)"),
-        ratios=tuples("ratios", "(1.0,)"),
-        steps=tuples("steps", "(-1.0, -1.0)"),
-        offsets=tuples("offsets", "(0.5, 0.5)")[0],
-        clip=priors[0].get("clip", "False") in ("True", "1"),
-        **({"variances": variances[0]} if variances else {}),
-    )
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    """Read an operator's attribute: "(0.1, 0.2)", "[0.1,0.2]" or "0.1"."""
-    return tuple(float(number) for number in re.findall(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?", text))

@@ -12,8 +12,8 @@ from PIL import Image
 from common.errors import CheckpointError, ConfigError, ImageError
 from common.mx import mx
 from detect.detector import Detector
-from detect.graph import anchors_in_graph
 from model.card import Card
+from model.graph import anchors_in_graph
 from model.saved import SavedDetector, params_path, symbol_path
 from symbol.loss import LossConfig, training_symbol
 from symbol.network import heads

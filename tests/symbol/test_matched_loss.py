@@ -62,4 +62,6 @@ def test_targets_from_outside_give_the_same_losses_and_gradients(mining):
         np.testing.assert_allclose(one, other, rtol=1e-5)
     assert set(found[1]) == set(expected[1])
     for name, gradient in expected[1].items():
-        np.testing.assert_allclose(found[1][name], gradient, rtol=1e-3, atol=1e-5 * np.abs(gradient).max() + 1e-7)
+        np.testing.assert_allclose(
+            found[1][name], gradient, rtol=1e-3, atol=1e-5 * np.abs(gradient).max() + 1e-7
+        )

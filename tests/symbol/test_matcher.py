@@ -29,7 +29,10 @@ def operator(anchors, label, threshold, variances=VARIANCES):
 
 
 def assert_as_operator(anchors, label, threshold=0.5, variances=VARIANCES):
-    found, expected = targets(anchors, label, variances, threshold), operator(anchors, label, threshold, variances)
+    found, expected = (
+        targets(anchors, label, variances, threshold),
+        operator(anchors, label, threshold, variances),
+    )
     np.testing.assert_array_equal(found["cls_target"], expected["cls_target"])
     np.testing.assert_array_equal(found["loc_mask"], expected["loc_mask"])
     np.testing.assert_allclose(found["loc_target"], expected["loc_target"], rtol=0, atol=2e-5)

@@ -1,0 +1,1 @@
+"""Fifth floor: from a checkpoint to one graph, image in, boxes out."""

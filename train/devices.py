@@ -1,0 +1,188 @@
+"""The training graph on one or several devices: the batch is split, the gradients are summed, every copy updates alike.
+
+Every device's gradient is of plain sums; the whole batch's positives divide them at the update. So several devices
+do what one would do with the whole batch, but for BatchNorm, whose statistics are those of each device's part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import ConfigError
+from common.mx import mx
+from train.optimizer import make_optimizer, restore_states, states_to_arrays
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """What one batch's forward pass says, summed over its images.
+
+    Attributes:
+        cls: softmax cross-entropy of positives and mined negatives.
+        loc: smooth L1 of the positives.
+        positives: matched default boxes.
+        negatives: mined default boxes.
+    """
+
+    cls: float
+    loc: float
+    positives: float
+    negatives: float
+
+    def normaliser(self, negative_ratio: float) -> float:
+        """Return what the loss is divided by: the batch's positives (Caffe's scale).
+
+        Where a least number of negatives asks for more than `negative_ratio` of them for each positive (images
+        without objects), as many positives as would have brought those negatives; at least 1.
+        """
+        return max(1.0, self.positives, self.negatives / negative_ratio if negative_ratio > 0 else 0.0)
+
+
+class DeviceGroup:
+    """Executors of one training graph, one for each device, with equal parameters.
+
+    Args:
+        symbol: a training graph (symbol/loss.py), four outputs.
+        contexts: the devices.
+        input_shapes: name -> shape of its inputs for the whole batch, `data` among them.
+        arg_params: name -> NDArray.
+        aux_params: name -> NDArray.
+        frozen: names of parameters that stay as they are.
+
+    Raises:
+        ConfigError: the batch cannot be split evenly.
+    """
+
+    def __init__(self, symbol, contexts, input_shapes: dict, arg_params, aux_params, frozen=()):
+        parts, batch = len(contexts), input_shapes["data"][0]
+        if batch % parts:
+            raise ConfigError(
+                f"--batch-size {batch}: cannot be split over {parts} devices: give a multiple of {parts}"
+            )
+        self._share = batch // parts
+        inputs = {name: (self._share, *shape[1:]) for name, shape in input_shapes.items()}
+        self._inputs = tuple(inputs)
+        self._symbol = symbol
+        self.trainable = [n for n in symbol.list_arguments() if n not in inputs and n not in frozen]
+        grad_req = {n: "write" if n in self.trainable else "null" for n in symbol.list_arguments()}
+        self._executors = [symbol.simple_bind(ctx, grad_req=grad_req, **inputs) for ctx in contexts]
+        self.set_params(arg_params, aux_params)
+        # Set before the first push: a store that is initialised earlier keeps the old values.
+        self._store = None
+        if parts > 1:
+            self._store = mx.kv.create("device" if contexts[0].device_type == "gpu" else "local")
+            for name in self.trainable:
+                self._store.init(name, self._executors[0].grad_dict[name])
+        self._optimizers, self._updaters = [], []
+
+    def set_params(self, arg_params: dict, aux_params: dict) -> None:
+        """Give every device these parameters."""
+        for executor in self._executors:
+            executor.copy_params_from(arg_params, aux_params, allow_extra_params=True)
+
+    def init_optimizer(self, name: str, states: dict | None, **settings) -> None:
+        """Make one optimiser for each device, so that all copies stay alike without sending weights around.
+
+        Args:
+            name: of the optimiser.
+            states: saved states, or None at the start of a run.
+            **settings: of `make_optimizer`.
+        """
+        for executor in self._executors:
+            optimizer = make_optimizer(name, self._symbol, self.trainable, **settings)
+            updater = mx.optimizer.get_updater(optimizer)
+            if states is not None:
+                weights = [executor.arg_dict[n] for n in self.trainable]
+                restore_states(updater, optimizer, weights, self.trainable, states)
+            self._optimizers.append(optimizer)
+            self._updaters.append(updater)
+
+    def forward_backward(self, inputs: dict) -> BatchLoss:
+        """Run a batch forward and backward; waits for the forward pass alone.
+
+        Args:
+            inputs: name -> array of the whole batch, NDArray or numpy.
+        """
+        for part, executor in enumerate(self._executors):
+            begin, end = part * self._share, (part + 1) * self._share
+            for name in self._inputs:
+                executor.arg_dict[name][:] = inputs[name][begin:end]
+            executor.forward(is_train=True)
+            executor.backward()
+        # float64: the sum over devices must not depend on how the batch was split.
+        outputs = [[out.asnumpy().astype(np.float64) for out in ex.outputs[:4]] for ex in self._executors]
+        sums = [float(sum(part[i].sum() for part in outputs)) for i in range(4)]
+        return BatchLoss(*sums)
+
+    def update(self, rate: float, normaliser: float) -> None:
+        """Sum the devices' gradients, divide, and update the parameters.
+
+        Args:
+            rate: the learning rate.
+            normaliser: what the sums are divided by.
+        """
+        if self._store is not None:
+            for priority, name in enumerate(self.trainable):
+                grads = [executor.grad_dict[name] for executor in self._executors]
+                self._store.push(name, grads, priority=-priority)
+                self._store.pull(name, grads, priority=-priority)
+        indices = list(range(len(self.trainable)))
+        for executor, optimizer, updater in zip(self._executors, self._optimizers, self._updaters):
+            optimizer.lr = rate
+            optimizer.rescale_grad = 1.0 / normaliser
+            grads = [executor.grad_dict[name] for name in self.trainable]
+            updater(indices, grads, [executor.arg_dict[name] for name in self.trainable])
+
+    def average_aux(self) -> None:
+        """Give every device the mean of the devices' auxiliary states (BatchNorm's statistics)."""
+        if len(self._executors) == 1:
+            return
+        self._wait()
+        for name in self._executors[0].aux_dict:
+            arrays = [executor.aux_dict[name] for executor in self._executors]
+            mean = sum(array.as_in_context(mx.cpu()) for array in arrays) / len(arrays)
+            for array in arrays:
+                mean.copyto(array)
+
+    def aux_by_device(self) -> dict:
+        """Return the auxiliary states of the second device and those after it: within an epoch they differ.
+
+        Returns:
+            "device1:NAME" -> NDArray on the CPU.
+        """
+        self._wait()
+        return {
+            f"device{number}:{name}": array.copyto(mx.cpu())
+            for number, executor in enumerate(self._executors[1:], start=1)
+            for name, array in executor.aux_dict.items()
+        }
+
+    def set_aux_by_device(self, arrays: dict) -> None:
+        """Give devices their own auxiliary states again; a device without keeps what all were given.
+
+        Args:
+            arrays: as `aux_by_device` returns them; other names are left alone.
+        """
+        for number, executor in enumerate(self._executors):
+            for name, array in executor.aux_dict.items():
+                saved = arrays.get(f"device{number}:{name}")
+                if saved is not None:
+                    saved.copyto(array)
+
+    def params(self) -> tuple[dict, dict]:
+        """Return copies of (arguments, auxiliary states) on the CPU, without the inputs."""
+        self._wait()
+        executor = self._executors[0]
+        arguments = {n: a.copyto(mx.cpu()) for n, a in executor.arg_dict.items() if n not in self._inputs}
+        return arguments, {n: a.copyto(mx.cpu()) for n, a in executor.aux_dict.items()}
+
+    @staticmethod
+    def _wait() -> None:
+        """Wait for the last batch: the engine does not know that a backward pass writes BatchNorm's statistics."""
+        mx.nd.waitall()
+
+    def states(self) -> dict:
+        """Return the optimiser's states as named arrays on the CPU."""
+        return states_to_arrays(self._updaters[0].states, self.trainable)

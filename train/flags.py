@@ -1,0 +1,219 @@
+"""The flags of train.py: mxnet-ssd's names, in groups; what is not given comes from network, data or card."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+from common.command import (
+    CommandParser,
+    add_switch,
+    parse_number_lists,
+    parse_numbers,
+    parse_shape,
+)
+from dataset.augmentation import RECIPES
+from symbol.presets import network_names
+from train.optimizer import OPTIMIZERS
+from train.schedule import SCHEDULES
+
+# Flags of mxnet-ssd whose work is done by itself now; they are taken and not used.
+_DERIVED = ("--train-list", "--val-list", "--label-width", "--num-example", "--begin-epoch")
+# What mxnet-ssd has and this has not: only the values that switch it off are taken.
+_LEFT_OUT = {
+    "--finetune": "--pretrained PREFIX --epoch N starts a new run from an epoch",
+    "--monitor": "there is no monitor of layers",
+}
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of train.py."""
+    parser = CommandParser(
+        prog="train.py",
+        description="Train an SSD detector on packed records, with validation mAP, checkpoints and exact resume.",
+    )
+    _add_data(parser.add_argument_group("data"))
+    _add_network(parser.add_argument_group("network and default boxes"))
+    _add_start(parser.add_argument_group("start"))
+    _add_optimiser(parser.add_argument_group("optimiser and schedule"))
+    _add_loss(parser.add_argument_group("matching and hard negatives"))
+    _add_validation(parser.add_argument_group("validation and detection settings kept in the card"))
+    _add_run(parser.add_argument_group("run"))
+    return parser
+
+
+def _add_data(group) -> None:
+    group.add_argument("--train-path", metavar="FILE.rec", help="packed records to train on")
+    group.add_argument("--val-path", metavar="FILE.rec", help="packed records to validate on; '' for none")
+    group.add_argument(
+        "--batch-size", type=int, metavar="N", help="images in a batch, over all devices (default 32)"
+    )
+    group.add_argument(
+        "--augment", metavar="NAME", help=f"augmentation: {', '.join(RECIPES)} (default ssd, as mxnet-ssd)"
+    )
+    group.add_argument(
+        "--max-zoom-out",
+        type=float,
+        metavar="X",
+        help="greatest side of the zoom-out's canvas (default 4; 1 is off)",
+    )
+    group.add_argument(
+        "--min-crop-scale",
+        type=float,
+        metavar="X",
+        help="least area of a random crop, relative (default 0.3)",
+    )
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="decoding iterators; part of the result (default: the cores)"
+    )
+    group.add_argument("--num-class", type=int, metavar="N", help="check the records for that many classes")
+    group.add_argument(
+        "--class-names", metavar="A,B|FILE", help="in order of their ids; only for records without a manifest"
+    )
+    for flag in (*_DERIVED, "--pattern"):
+        group.add_argument(flag, help=argparse.SUPPRESS)
+    for flag, instead in _LEFT_OUT.items():
+        group.add_argument(flag, type=partial(_parse_off, instead), help=argparse.SUPPRESS)
+
+
+def _parse_off(instead: str, text: str) -> None:
+    """Take -1 and 0, which leave a thing out, and nothing else."""
+    if text.strip() not in ("-1", "0"):
+        raise argparse.ArgumentTypeError(f"{text}: {instead}")
+
+
+def _add_network(group) -> None:
+    group.add_argument(
+        "--network", metavar="NAME", help=f"{', '.join(network_names())} (default vgg16_reduced)"
+    )
+    group.add_argument(
+        "--data-shape",
+        type=parse_shape,
+        metavar="H[,W]",
+        help="input height and width in pixels (default 300)",
+    )
+    group.add_argument(
+        "--anchor-sizes",
+        type=parse_number_lists,
+        metavar="A,B;C,D;...",
+        help="default boxes' sides relative to the image's height, a list for each feature map",
+    )
+    group.add_argument(
+        "--anchor-ratios",
+        type=parse_number_lists,
+        metavar="A,B;...",
+        help="default boxes' width over height; one list serves all feature maps",
+    )
+    group.add_argument(
+        "--anchor-steps",
+        type=parse_numbers,
+        metavar="A,B,...",
+        help="distance of default boxes relative to the image, one for each feature map (default: its cells)",
+    )
+    for name in ("mean", "std"):
+        for channel in "rgb":
+            group.add_argument(
+                f"--{name}-{channel}", type=float, metavar="X", help="of the input (default: network's)"
+            )
+
+
+def _add_start(group) -> None:
+    group.add_argument(
+        "--pretrained",
+        metavar="PREFIX",
+        help="start from what fits of these parameters; '' starts anew (default)",
+    )
+    group.add_argument("--epoch", metavar="N", help="which epoch of --pretrained (default best, else last)")
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const="last",
+        metavar="N|last",
+        help="go on with the run of --prefix, bit for bit; other flags are not needed",
+    )
+    group.add_argument(
+        "--freeze", metavar="REGEX", help="parameters to leave as they are, by the beginning of the name"
+    )
+    add_switch(group, "--overwrite", default=False, help="replace a detector that lies at --prefix")
+
+
+def _add_optimiser(group) -> None:
+    group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default sgd)")
+    group.add_argument(
+        "--lr",
+        type=float,
+        metavar="X",
+        help="at Caffe's loss scale: a quarter of mxnet-ssd's (default: network's)",
+    )
+    group.add_argument("--momentum", type=float, metavar="X", help="of sgd (default 0.9)")
+    group.add_argument("--wd", type=float, metavar="X", help="weight decay (default 0.0005)")
+    group.add_argument(
+        "--clip-gradient",
+        type=float,
+        metavar="X",
+        help="bound of each gradient element; 0 is off (default 5)",
+    )
+    group.add_argument("--lr-schedule", metavar="NAME", help=f"{', '.join(SCHEDULES)} (default multi-step)")
+    group.add_argument(
+        "--lr-steps", type=parse_numbers, metavar="A,B", help="epochs of multi-step (default 80,160)"
+    )
+    group.add_argument("--lr-factor", type=float, metavar="X", help="of multi-step (default 0.1)")
+    group.add_argument("--warmup-epochs", type=float, metavar="X", help="linear warm-up (default 0)")
+    group.add_argument("--end-epoch", type=int, metavar="N", help="epochs of the whole run (default 240)")
+
+
+def _add_loss(group) -> None:
+    group.add_argument(
+        "--overlap-threshold",
+        type=float,
+        metavar="X",
+        help="least IoU of a matched default box (default 0.5)",
+    )
+    group.add_argument(
+        "--negative-ratio", type=float, metavar="X", help="hard negatives for each positive (default 3)"
+    )
+    group.add_argument(
+        "--min-neg-samples",
+        "--min_neg_samples",
+        type=int,
+        metavar="N",
+        help="least negatives of an image, images without objects included (default 3)",
+    )
+    group.add_argument(
+        "--mining", metavar="WHERE", help="rank negatives by image or by batch (default image)"
+    )
+
+
+def _add_validation(group) -> None:
+    group.add_argument("--val-period", type=int, metavar="N", help="epochs between validations (default 1)")
+    group.add_argument("--overlap", type=float, metavar="X", help="IoU of a right detection (default 0.5)")
+    add_switch(group, "--voc07", default=None, help="11-point average precision (default: the area)")
+    group.add_argument("--nms", type=float, metavar="X", help="IoU of non-maximum suppression (default 0.45)")
+    group.add_argument(
+        "--nms-topk", "--nms_topk", type=int, metavar="N", help="candidates before it (default 400)"
+    )
+    add_switch(group, "--force", default=None, help="suppress across classes (default: off)")
+    add_switch(group, "--use-difficult", default=None, help="count difficult objects in validation")
+
+
+def _add_run(group) -> None:
+    group.add_argument(
+        "--prefix", default="output/exp1/ssd", metavar="PREFIX", help="where the detector is saved"
+    )
+    group.add_argument(
+        "--gpus", metavar="0,1", help="GPUs; '' is the CPU, cpu:2 two CPU contexts (default: all there are)"
+    )
+    add_switch(group, "--cpu", default=False, help="compute on the CPU whatever GPUs there are")
+    group.add_argument("--seed", type=int, metavar="N", help="of parameters and record order (default 0)")
+    group.add_argument(
+        "--checkpoint-period",
+        type=int,
+        metavar="N",
+        help="keep every N-th epoch besides last and best (default: none)",
+    )
+    group.add_argument(
+        "--log", default="train.log", metavar="FILE", help="name of the log in the prefix's folder"
+    )
+    group.add_argument(
+        "--frequent", type=int, default=20, metavar="N", help="batches between updates of the bar"
+    )

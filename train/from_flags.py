@@ -1,0 +1,133 @@
+"""From parsed flags to a network, detection settings and training settings; what is not given has a default here."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import math
+
+from common import mx as runtime
+from common.errors import ConfigError
+from dataset.augmentation import recipe
+from dataset.iterator import default_workers
+from model.card import Card
+from symbol.anchors import AnchorConfig
+from symbol.detection import DetectionConfig
+from symbol.loss import LossConfig
+from symbol.presets import NetworkConfig, network_config
+from train.settings import BASE_RATES, DEFAULT_RATE, RATE_SCALES, TrainSettings
+
+log = logging.getLogger(__name__)
+
+# Flags that a resumed run may change without becoming another network.
+_PLAIN_SETTINGS = (
+    "batch_size", "optimizer", "momentum", "wd", "clip_gradient", "lr_schedule", "lr_steps", "lr_factor",
+    "warmup_epochs", "end_epoch", "val_period", "checkpoint_period", "overlap", "seed", "workers", "freeze",
+    "train_path", "val_path", "lr", "use_difficult",
+)  # fmt: skip
+
+
+def chosen_network(args: argparse.Namespace, num_classes: int) -> NetworkConfig:
+    """Return the network, with the default boxes of the flags where they are given."""
+    name, shape = args.network or "vgg16_reduced", args.data_shape or (300, 300)
+    config = network_config(name, shape, num_classes)
+    return network_config(name, shape, num_classes, changed_anchors(args, config.anchors))
+
+
+def changed_anchors(args: argparse.Namespace, anchors: AnchorConfig) -> AnchorConfig:
+    """Return default boxes with what the flags state."""
+    changes = {}
+    if args.anchor_sizes:
+        changes["sizes"] = args.anchor_sizes
+    if args.anchor_ratios:
+        ratios, maps = args.anchor_ratios, args.anchor_sizes or anchors.sizes
+        changes["ratios"] = ratios * len(maps) if len(ratios) == 1 else ratios
+    if args.anchor_steps:
+        changes["steps"] = tuple((step, step) for step in args.anchor_steps)
+    return dataclasses.replace(anchors, **changes)
+
+
+def chosen_detection(args: argparse.Namespace, current: DetectionConfig) -> DetectionConfig:
+    """Return the detection settings for the card: the current ones with what the flags state."""
+    given = {"nms_threshold": args.nms, "nms_topk": args.nms_topk, "force": args.force}
+    return dataclasses.replace(current, **{name: value for name, value in given.items() if value is not None})
+
+
+def chosen_channels(args: argparse.Namespace, name: str, default: tuple) -> tuple[float, float, float]:
+    """Return mean or std by the flags, channel for channel, else the network's.
+
+    Raises:
+        ConfigError: a value is not finite, or a std is not above 0.
+    """
+    given = (getattr(args, f"{name}_{channel}") for channel in "rgb")
+    values = tuple(float(d if g is None else g) for g, d in zip(given, default))
+    for channel, value in zip("rgb", values):
+        if not math.isfinite(value) or (name == "std" and value <= 0):
+            expected = "a number above 0" if name == "std" else "a number"
+            raise ConfigError(f"--{name}-{channel} {value}: expected {expected}")
+    return values
+
+
+def _given_settings(args: argparse.Namespace) -> dict:
+    """Return the plain settings that flags state."""
+    given = {name: getattr(args, name) for name in _PLAIN_SETTINGS}
+    if args.voc07 is not None:
+        given["metric"] = "voc07" if args.voc07 else "voc"
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _changed_loss(args: argparse.Namespace, loss: LossConfig) -> LossConfig:
+    given = {
+        "overlap_threshold": args.overlap_threshold,
+        "negative_ratio": args.negative_ratio,
+        "minimum_negatives": args.min_neg_samples,
+        "mining": args.mining,
+    }
+    return dataclasses.replace(loss, **{name: value for name, value in given.items() if value is not None})
+
+
+def _changed_augmentation(args: argparse.Namespace, current):
+    base = recipe(args.augment) if args.augment else current
+    given = {"max_zoom_out": args.max_zoom_out, "min_crop_scale": args.min_crop_scale}
+    return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+
+
+def new_settings(args: argparse.Namespace, network: NetworkConfig, contexts: list) -> TrainSettings:
+    """Return a new run's settings: flags, else defaults, some of which follow from network and machine."""
+    given = _given_settings(args)
+    rate = BASE_RATES.get(network.network, DEFAULT_RATE) * RATE_SCALES.get(args.optimizer or "sgd", 1.0)
+    defaults = {"lr": rate, "workers": default_workers(runtime.num_threads), "contexts": len(contexts)}
+    if args.pretrained and network.network.startswith("vgg16"):
+        defaults["freeze"] = "^(conv1_|conv2_).*"  # mxnet-ssd's: edges and colours need no training
+    settings = TrainSettings(**{**defaults, **given, "pretrained": args.pretrained or ""})
+    return dataclasses.replace(
+        settings,
+        loss=_changed_loss(args, settings.loss),
+        augmentation=_changed_augmentation(args, settings.augmentation),
+    )
+
+
+def resumed_detection(args: argparse.Namespace, card: Card) -> DetectionConfig:
+    """Return the card's detection settings with what flags change; a change is told."""
+    changed = chosen_detection(args, card.detection)
+    if changed != card.detection:
+        log.info(f"changed on resume: detection {card.detection} -> {changed}")
+    return changed
+
+
+def resumed_settings(args: argparse.Namespace, card: Card, prefix: str, contexts: list) -> TrainSettings:
+    """Return the card's settings with what flags change; each change is told."""
+    old = TrainSettings.from_dict(card.training["settings"], f"{prefix}.json")
+    given = {**_given_settings(args), "contexts": len(contexts)}
+    new = dataclasses.replace(
+        old,
+        **given,
+        loss=_changed_loss(args, old.loss),
+        augmentation=_changed_augmentation(args, old.augmentation),
+    )
+    for field in dataclasses.fields(new):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if before != after:
+            log.info(f"changed on resume: {field.name} {before} -> {after}")
+    return new

@@ -1,0 +1,187 @@
+"""The training loop, written out: batches -> losses -> update; at each epoch's end validation, checkpoint, log.
+
+Ctrl-C finishes the batch, saves everything with the batch's number, and raises `Interrupted`; the run goes on from
+there with `--resume` and ends bit for bit where an unbroken one ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from common.errors import TrainingError
+from common.mx import mx
+from dataset.iterator import Batch, TrainingIterator
+from evaluate.voc import VOCResult
+from train.checkpoint import Checkpoints, Position, check_finite
+from train.devices import BatchLoss, DeviceGroup
+from train.log import EpochSums, ResultsFile, epoch_line
+from train.schedule import Schedule
+from train.settings import TrainSettings
+from train.validation import Validation
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """The user stopped the run; everything is saved."""
+
+
+@dataclass
+class StopRequest:
+    """Whether the user asked the run to stop (Ctrl-C, or a polite kill)."""
+
+    requested: bool = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn the first SIGINT or SIGTERM into a request while the block runs; a second one stops at once."""
+        old = {}
+
+        def handle(number, frame):
+            self.requested = True
+            for name, handler in old.items():
+                signal.signal(name, handler)
+            log.info("stopping after this batch; press Ctrl-C again to stop at once, without saving")
+
+        with contextlib.suppress(
+            ValueError
+        ):  # signals belong to the main thread; elsewhere there are none to hear
+            for name in (signal.SIGINT, signal.SIGTERM):
+                old[name] = signal.signal(name, handle)
+        try:
+            yield
+        finally:
+            for name, handler in old.items():
+                signal.signal(name, handler)
+
+
+@dataclass
+class Run:
+    """All that a run consists of.
+
+    Attributes:
+        settings: what decides the result.
+        schedule: of the learning rate.
+        batches: the training data.
+        feed: labels -> the network's other inputs (train/matching.py).
+        devices: the network.
+        checkpoints: where it is saved.
+        results: results.csv.
+        validation: None without validation records.
+        bar: makes a progress bar of an epoch's batches (on terminals), or hands them through.
+    """
+
+    settings: TrainSettings
+    schedule: Schedule
+    batches: TrainingIterator
+    feed: Callable[[object], dict]
+    devices: DeviceGroup
+    checkpoints: Checkpoints
+    results: ResultsFile
+    validation: Validation | None
+    bar: object
+
+    def train(self, start: Position) -> None:
+        """Train from a position to the last epoch.
+
+        Raises:
+            TrainingError: a loss or a parameter is not finite.
+            RecordError: a record cannot be decoded.
+            Interrupted: the user stopped the run.
+        """
+        stop = StopRequest()
+        with stop.listening():
+            for epoch in range(start.epoch, self.settings.end_epoch):
+                first = start.batch if epoch == start.epoch else 0
+                sums = EpochSums(**(start.sums if first else {}))
+                self._train_epoch(epoch, first, sums, stop)
+                self._finish_epoch(epoch, sums)
+                if stop.requested and epoch + 1 < self.settings.end_epoch:
+                    raise Interrupted(f"epoch {epoch + 1} is saved")
+
+    def _train_epoch(self, epoch: int, first: int, sums: EpochSums, stop: StopRequest) -> None:
+        """Train the batches of one epoch."""
+        count = self.batches.batches_per_epoch
+        source = self.batches.epoch(epoch, first, next_epoch=epoch + 1 < self.settings.end_epoch)
+        started, waited = time.perf_counter(), self.batches.seconds_waited
+        seconds_before, waited_before = sums.seconds, sums.waited
+        with contextlib.closing(source):
+            for batch in self.bar(source, count, first, epoch):
+                self._step(epoch, batch, sums)
+                sums.seconds = seconds_before + time.perf_counter() - started
+                sums.waited = waited_before + self.batches.seconds_waited - waited
+                if stop.requested and batch.number + 1 < count:
+                    self._save_interrupted(epoch, batch.number + 1, sums)
+        mx.nd.waitall()
+        sums.seconds = seconds_before + time.perf_counter() - started
+
+    def _step(self, epoch: int, batch: Batch, sums: EpochSums) -> None:
+        """Train on one batch: forward, backward, update."""
+        loss = self.devices.forward_backward({"data": batch.data, **self.feed(batch.label)})
+        self._check_loss(epoch, batch, loss)
+        normaliser = loss.normaliser(self.settings.loss.negative_ratio)
+        step = epoch * self.batches.batches_per_epoch + batch.number
+        self.devices.update(self.schedule.rate(step), normaliser)
+        sums.add(loss, len(batch.records), normaliser)
+
+    def _check_loss(self, epoch: int, batch: Batch, loss: BatchLoss) -> None:
+        """Stop before a loss that is not finite reaches the parameters."""
+        if math.isfinite(loss.cls) and math.isfinite(loss.loc):
+            return
+        names = ", ".join(self.batches.record_names(batch))
+        raise TrainingError(
+            f"epoch {epoch + 1} batch {batch.number + 1}: the loss is not finite (classification {loss.cls},"
+            f" localisation {loss.loc}); {self.checkpoints.last_good()}: lower --lr, raise --warmup-epochs or give"
+            f" --clip-gradient; look at this batch's records: {names}"
+        )
+
+    def _save_interrupted(self, epoch: int, batch: int, sums: EpochSums) -> None:
+        """Save a run inside an epoch and leave it."""
+        states = {**self.devices.states(), **self.devices.aux_by_device()}
+        self.checkpoints.save_interrupted(
+            epoch, batch, self.devices.params(), states, dataclasses.asdict(sums)
+        )
+        raise Interrupted(
+            f"epoch {epoch + 1}, after batch {batch} of {self.batches.batches_per_epoch}, is saved"
+        )
+
+    def _finish_epoch(self, epoch: int, sums: EpochSums) -> None:
+        """Validate where it is due, save, and tell."""
+        self.devices.average_aux()
+        params = self.devices.params()
+        done = epoch + 1
+        check_finite(params, f"epoch {done}", self.checkpoints.prefix)
+        last_step = done * self.batches.batches_per_epoch - 1
+        row = sums.row(done, self.schedule.rate(last_step))
+        entry = {"cls_loss": float(row["cls_loss"]), "loc_loss": float(row["loc_loss"])}
+        due = done % self.settings.val_period == 0 or done == self.settings.end_epoch
+        if self.validation is not None and due:
+            result = self.validation.run(params)
+            entry.update(_scores(result))
+            row.update({"mAP": entry.get("mAP", ""), **{f"AP_{k}": v for k, v in entry["AP"].items()}})
+        # Before the checkpoint: a resumed run drops a row too many, but could not make up for a missing one.
+        self.results.add(row)
+        self.checkpoints.save_epoch(done, params, self.devices.states(), entry)
+        eta = (self.settings.end_epoch - done) * sums.seconds
+        log.info(epoch_line(row, self.settings.end_epoch, eta))
+        if self.validation is not None and due:
+            log.info("  " + "  ".join(f"{name} {_show(score)}" for name, score in entry["AP"].items()))
+
+
+def _scores(result: VOCResult) -> dict:
+    """Return a validation's figures as JSON values; mAP is left out where no class has ground truth."""
+    scores = {"AP": {one.name: one.ap for one in result.classes}}
+    if result.mean is not None:
+        scores["mAP"] = result.mean
+    return scores
+
+
+def _show(score: float | None) -> str:
+    return "no ground truth" if score is None else f"{score:.4f}"

@@ -1,0 +1,232 @@
+"""What a run is made from, new or resumed: records, training graph, settings, card and the position to begin at."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.command import read_class_names
+from common.errors import CheckpointError, ConfigError, RecordError
+from common.files import sha256
+from common.mx import mx
+from dataset.records import RecordDataset
+from model.card import TRAINING, Card, read_card
+from model.graph import heads as graph_heads
+from model.graph import load_symbol, num_classes_of
+from model.parameters import check_fit
+from model.saved import symbol_path
+from symbol.detection import DetectionConfig
+from symbol.loss import training_symbol
+from symbol.network import heads
+from train.checkpoint import Checkpoints, Position, refuse_existing
+from train.from_flags import (
+    changed_anchors,
+    chosen_channels,
+    chosen_detection,
+    chosen_network,
+    new_settings,
+    resumed_detection,
+    resumed_settings,
+)
+from train.settings import TrainSettings
+from train.start import initial_params, transfer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made from.
+
+    Attributes:
+        settings: what decides the result.
+        card: of the run, before its first checkpoint or as it lies.
+        symbol: the training graph.
+        position: where to begin, with parameters.
+        train: the training records.
+        val: the validation records, or None.
+        checkpoints: None for a new run, whose prefix is still empty.
+    """
+
+    settings: TrainSettings
+    card: Card
+    symbol: object
+    position: Position
+    train: RecordDataset
+    val: RecordDataset | None
+    checkpoints: Checkpoints | None = None
+
+
+def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
+    """Make the plan of a new run."""
+    refuse_existing(prefix, overwrite=args.overwrite)
+    if not args.train_path:
+        raise ConfigError(
+            "--train-path: give the packed records to train on (tools/prepare_dataset.py makes them)"
+        )
+    train = RecordDataset(args.train_path)
+    class_names = _class_names(args, train)
+    train.check_classes(class_names)
+    network = chosen_network(args, len(class_names))
+    settings = new_settings(args, network, contexts)
+    val = _open_validation(settings.val_path, class_names)
+    symbol = training_symbol(heads(network), network.num_classes, network.anchors.variances, settings.loss)
+    shapes = input_shapes(settings, network.data_shape, train)
+    params = initial_params(symbol, shapes, settings.seed)
+    if settings.pretrained:
+        params, report = transfer(params, settings.pretrained, args.epoch)
+        for line in report.lines(settings.pretrained):
+            log.info(line)
+    card = Card(
+        network=network.network,
+        data_shape=network.data_shape,
+        class_names=class_names,
+        mean=chosen_channels(args, "mean", network.mean),
+        std=chosen_channels(args, "std", network.std),
+        anchors=network.anchors,
+        detection=chosen_detection(args, DetectionConfig()),
+        training=training_entry(settings, train),
+    )
+    return Plan(settings, card, symbol, Position(0, 0, *params), train, val)
+
+
+def plan_resume(args: argparse.Namespace, prefix: str, wanted: str, contexts: list) -> Plan:
+    """Make the plan of a run that goes on from its own checkpoint."""
+    card = read_card(prefix)
+    if card is None or card.graph != TRAINING or not {"settings", "data_sha256"} <= set(card.training):
+        raise CheckpointError(
+            f"{prefix}: there is no run to resume (no card {Path(prefix).name}.json with its settings):"
+            " check --prefix, or start a run without --resume"
+        )
+    _refuse_other_network(args, card)
+    settings = resumed_settings(args, card, prefix, contexts)
+    train = RecordDataset(settings.train_path)
+    train.check_classes(card.class_names)
+    if sha256(settings.train_path) != card.training["data_sha256"]:
+        raise RecordError(
+            f"{settings.train_path}: not the records that {prefix} was trained on (another sha256):"
+            " give those by --train-path, or start a new run with --pretrained"
+        )
+    checkpoints = Checkpoints(prefix, card, settings.checkpoint_period)
+    position = checkpoints.load_position(wanted)
+    checkpoints.drop_after(position, overwrite=args.overwrite)
+    _check_position(position, settings, card, prefix)
+    val = _open_validation(settings.val_path, card.class_names)
+    symbol = _resumed_symbol(prefix, position, settings, card)
+    log.info(f"resume {prefix}: {position.epoch} epochs and {position.batch} batches are done")
+    card = dataclasses.replace(checkpoints.card, detection=resumed_detection(args, card))
+    return Plan(settings, card, symbol, position, train, val, checkpoints)
+
+
+def _check_position(position: Position, settings: TrainSettings, card: Card, prefix: str) -> None:
+    """Refuse to go on where nothing is left to do, or from inside an epoch that would become another.
+
+    Raises:
+        ConfigError: says which flag is in the way.
+    """
+    if position.epoch >= settings.end_epoch:
+        raise ConfigError(
+            f"{prefix}: {position.epoch} epochs are trained already, of {settings.end_epoch}:"
+            " a greater --end-epoch trains on"
+        )
+    for name in ("batch_size", "seed") if position.batch else ():
+        has = card.training["settings"].get(name)
+        if getattr(settings, name) != has:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {getattr(settings, name)}: the run stopped inside epoch"
+                f" {position.epoch + 1}, whose batches were laid out with {has}: leave the flag out,"
+                f" or go on from a whole epoch with --resume {position.epoch}"
+            )
+
+
+def _resumed_symbol(prefix: str, position: Position, settings: TrainSettings, card: Card):
+    """Return the run's training graph, checked against its parameters and with the loss that the settings ask for.
+
+    Raises:
+        CheckpointError: the graph is of another network than the parameters.
+    """
+    path = symbol_path(prefix)
+    symbol = load_symbol(path)
+    network = mx.sym.Group(graph_heads(symbol, str(path)))
+    check_fit(network, position.arg_params, position.aux_params, card.data_shape, str(path))
+    if num_classes_of(symbol, card.data_shape, str(path)) != card.num_classes:
+        raise CheckpointError(f"{path}: not the graph of a network for {card.num_classes} classes")
+    if settings.loss.to_dict() == card.training["settings"].get("loss"):
+        return symbol
+    return training_symbol(network, card.num_classes, card.anchors.variances, settings.loss)
+
+
+def _class_names(args: argparse.Namespace, train: RecordDataset) -> tuple[str, ...]:
+    """Return the class names, of the records or by the flag."""
+    names = train.class_names
+    if args.class_names:
+        given = read_class_names(args.class_names)
+        if names and tuple(given) != tuple(names):
+            raise RecordError(
+                f"{train.path}: its classes are {', '.join(names)}, --class-names says {', '.join(given)}:"
+                " leave the flag out, or pack the records with those classes"
+            )
+        names = given
+    if not names:
+        raise RecordError(f"{train.path}: has no manifest that names its classes: give them by --class-names")
+    if args.num_class is not None and args.num_class != len(names):
+        raise RecordError(
+            f"--num-class {args.num_class}: {train.path} has {len(names)} classes: leave the flag out"
+        )
+    return tuple(names)
+
+
+def _refuse_other_network(args: argparse.Namespace, card: Card) -> None:
+    """Refuse flags that would make another network of a run that goes on.
+
+    Raises:
+        ConfigError: names the flag, what the run has and what was given.
+    """
+    anchors = changed_anchors(args, card.anchors)
+    has_and_given = {
+        "network": (card.network, args.network),
+        "data-shape": (card.data_shape, args.data_shape),
+        "num-class": (card.num_classes, args.num_class),
+        "class-names": (card.class_names, args.class_names and read_class_names(args.class_names)),
+        "anchor-sizes": (card.anchors.sizes, anchors.sizes),
+        "anchor-ratios": (card.anchors.ratios, anchors.ratios),
+        "anchor-steps": (card.anchors.steps, anchors.steps),
+        "mean-r, -g, -b": (card.mean, chosen_channels(args, "mean", card.mean)),
+        "std-r, -g, -b": (card.std, chosen_channels(args, "std", card.std)),
+        "pretrained": (card.training["settings"].get("pretrained", ""), args.pretrained or None),
+    }
+    for flag, (has, given) in has_and_given.items():
+        if given is not None and given != has:
+            raise ConfigError(
+                f"--{flag} {given}: a resumed run keeps its own ({has or 'none'}): leave the flag out, or start"
+                " a new run at another --prefix"
+            )
+
+
+def _open_validation(path: str, class_names: tuple[str, ...]) -> RecordDataset | None:
+    """Open the validation records and check that their classes are the model's."""
+    if not path:
+        return None
+    val = RecordDataset(path)
+    val.check_classes(class_names)
+    val.truth(0)  # a missing truth is told now, and not after the first epoch
+    return val
+
+
+def training_entry(settings: TrainSettings, train: RecordDataset) -> dict:
+    """Return what the card says of the training."""
+    return {"settings": settings.to_dict(), "images": len(train), "data_sha256": sha256(train.path)}
+
+
+def input_shapes(
+    settings: TrainSettings, data_shape: tuple[int, int], train: RecordDataset
+) -> dict[str, tuple]:
+    """Return the shapes of the training graph's inputs: data (B, 3, H, W) and label (B, M, columns)."""
+    objects = (train.label_pad_width - 2) // train.object_width
+    return {
+        "data": (settings.batch_size, 3, *data_shape),
+        "label": (settings.batch_size, objects, train.object_width),
+    }
