@@ -54,7 +54,9 @@ def add_detection_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--nms-topk", "--nms_topk", type=int, metavar="N", help="candidates before NMS, -1 for all"
     )
-    group.add_argument("--topk", type=int, metavar="N", help="detections of an image at most, -1 for all")
+    group.add_argument(
+        "--keep-topk", type=int, metavar="N", help="detections of an image at most, -1 for all"
+    )
     add_switch(group, "--force", default=None, help="NMS across classes")
 
 
@@ -113,7 +115,7 @@ def _settings(args: argparse.Namespace, saved: SavedDetector, class_names: tuple
         "nms_threshold": args.nms,
         "nms_mode": args.nms_mode,
         "nms_topk": args.nms_topk,
-        "keep_topk": args.topk,
+        "keep_topk": args.keep_topk,
         "force": args.force,
     }
 

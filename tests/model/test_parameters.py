@@ -55,6 +55,7 @@ def test_layouts_of_old_mxnet_load(tmp_path, version):
         (36, "<q", -1, "shape"),
         (36, "<q", 0, "shape"),
         (52, "<i", 77, "device 77"),
+        (56, "<i", 2**20, "device 1:1048576"),
         (60, "<i", 77, "type 77"),
         (-13, "<Q", 2**40, "more bytes"),
     ],

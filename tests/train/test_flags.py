@@ -3,6 +3,9 @@
 import pytest
 
 from common.files import read_json
+from common.mx import contexts
+from train.flags import build_parser
+from train.from_flags import chosen_network, new_settings
 
 OLD = (
     "--train-list", "", "--val-list", "", "--resume", "-1", "--finetune", "-1", "--pretrained", "", "--epoch", "1",
@@ -36,7 +39,8 @@ def test_whole_command_line_of_mxnet_ssd_runs(trainer, records):
         (("--no-voc07",), {"metric": "voc"}),
         (("--voc07",), {"metric": "voc07"}),
         (("--use-difficult", "True"), {"use_difficult": True}),
-        (("--resume", "0"), {"end_epoch": 1}),
+        (("--lr-steps", "3,4", "--lr-factor", "0.5"), {"lr_steps": (3.0, 4.0), "lr_factor": 0.5}),
+        (("--end-epoch", "7", "--val-period", "2"), {"end_epoch": 7, "val_period": 2}),
         (
             ("--lr-schedule", "cosine", "--warmup-epochs", "0.5"),
             {"lr_schedule": "cosine", "warmup_epochs": 0.5},
@@ -45,9 +49,12 @@ def test_whole_command_line_of_mxnet_ssd_runs(trainer, records):
         ((), {"lr": 0.02, "clip_gradient": 5.0, "metric": "voc", "contexts": 1}),
     ],
 )
-def test_flag_reaches_the_settings(trainer, flags, expected):
-    assert trainer.new("run", *flags, "--batch-size", "12", "--end-epoch", "1") == 0
-    assert {name: settings(trainer)[name] for name in expected} == expected
+def test_flag_reaches_the_settings(flags, expected):
+    args = build_parser().parse_args(
+        ["--train-path", "x.rec", "--network", "ssd7", "--data-shape", "64", *flags]
+    )
+    kept = new_settings(args, chosen_network(args, 5), contexts(""))
+    assert {name: getattr(kept, name) for name in expected} == expected
 
 
 def test_card_says_what_the_detector_needs(trainer):
@@ -100,7 +107,6 @@ def test_card_is_plain_json_without_machine_names(trainer, trained):
 
 def test_devices_default_to_the_gpus_else_the_cpu(trainer, monkeypatch):
     from train.command import _contexts
-    from train.flags import build_parser
 
     asked = []
     monkeypatch.setattr("common.mx.contexts", lambda gpus, cpu=False: asked.append((gpus, cpu)) or ["device"])
@@ -110,8 +116,6 @@ def test_devices_default_to_the_gpus_else_the_cpu(trainer, monkeypatch):
 
 
 def test_help_tells_every_flag_with_its_default(capsys):
-    from train.flags import build_parser
-
     with pytest.raises(SystemExit, match="0"):
         build_parser().parse_args(["--help"])
     text = capsys.readouterr().out
