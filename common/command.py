@@ -10,6 +10,7 @@ import functools
 import importlib
 import logging
 import math
+import os
 import re
 import sys
 import traceback
@@ -177,8 +178,25 @@ def command(function: Callable[..., int]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return 130
+        except BrokenPipeError:  # the reader of the output (head, true) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except (MemoryError, RuntimeError) as error:
+            if type(error).__name__ not in ("MXNetError", "MemoryError"):
+                raise
+            return report_error(_explain_library_error(error), debug="--debug" in argv)
 
     return main
+
+
+def _explain_library_error(error: Exception) -> SSDError:
+    """Return the line of an error of MXNet's, or of memory that ran out, that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = next((line for line in reversed(lines) if "Error" in line or "Check failed" in line), "")
+    return SSDError(
+        f"MXNet could not compute this: {telling or (lines or ['out of memory'])[-1]}; where memory ran out, a smaller"
+        " --batch-size or --data-shape helps (--debug shows where)"
+    )
 
 
 def report_error(error: SSDError, *, debug: bool) -> int:
@@ -196,6 +214,8 @@ def run(module: str) -> None:
         module: of the command, for example "train.command"; it has a `main(argv=None) -> int`.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # class names that the terminal cannot show
     try:
         main = importlib.import_module(module).main
     except SSDError as error:

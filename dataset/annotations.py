@@ -60,6 +60,11 @@ class Reason(enum.Enum):
     BAD_CLASS_ID = ("class id out of range", OBJECT_LEFT_OUT, "the id is below 0 or has no class name")
     CLIPPED = ("clipped box", KEPT, "over one pixel of the box lay outside the image and was cut off")
     SIZE_DIFFERS = ("size differs", KEPT, "the annotation states another image size; the image decides")
+    SCALED = (
+        "box scaled",
+        KEPT,
+        "the boxes fit the stated size, not the image's, or both have one aspect: the image was resized since",
+    )
     TURNED = ("box turned", KEPT, "the boxes were drawn on the image as stored; they turn with it (EXIF)")
 
     @property

@@ -170,6 +170,7 @@ RECIPES = {
         min_crop_scale=0.5, crop_aspect_ratios=(0.75, 1.33), max_zoom_out=1.5, flip_probability=0.5
     ),
     "mirror": dataclasses.replace(_OFF, mirror_probability=0.5),
+    "flip": dataclasses.replace(_OFF, mirror_probability=0.5, flip_probability=0.5),
     "none": _OFF,
 }
 

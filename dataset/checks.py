@@ -13,6 +13,7 @@ from common import boxes as box_ops
 from common.structures import Sample
 from dataset.annotations import Problem, Reason
 
+_SAME_ASPECT = 0.02  # relative difference of two aspect ratios that rounding to whole pixels can make
 MINIMUM_SIDE = 1.0  # pixel, of what is left of a box inside the image
 _SLACK = (
     1.0  # pixel; tools that count from 0, and rounding, put boxes that far outside: clipped without a word
@@ -33,10 +34,7 @@ def check_sample(
     Returns:
         The Sample with the image's size and clipped boxes; what was found, in the order of the objects.
     """
-    problems = []
-    if sample.size is not None and tuple(sample.size) != tuple(size):
-        value = f"stated {sample.size[0]}x{sample.size[1]}, image {size[0]}x{size[1]}"
-        problems.append(Problem(str(sample.image_id), sample.source, Reason.SIZE_DIFFERS, value))
+    sample, problems = _in_image_pixels(sample, size)
     clipped = clip(sample.boxes, size)
     keep = np.ones(len(sample.class_ids), bool)
     for index in range(len(keep)):
@@ -48,6 +46,31 @@ def check_sample(
                 Problem(str(sample.image_id), sample.source, reason, value, int(object_indices[index]))
             )
     return _select(sample, keep, clipped, size), problems
+
+
+def _in_image_pixels(sample: Sample, size: tuple[int, int]) -> tuple[Sample, list[Problem]]:
+    """Return a Sample with its boxes in the image's own pixels, where the annotation states another size.
+
+    An image that was resized after it was annotated keeps its aspect, or its boxes reach out of it while all fit the
+    stated size: then the boxes are scaled. Else the stated size is wrong and the boxes are taken as they are.
+    """
+    if sample.size is None or tuple(sample.size) == tuple(size):
+        return sample, []
+    stated, real = np.array(sample.size, np.float64), np.array(size, np.float64)
+    value = f"stated {sample.size[0]}x{sample.size[1]}, image {size[0]}x{size[1]}"
+    reason = Reason.SIZE_DIFFERS
+    if (stated > 0).all() and np.isfinite(sample.boxes).all() and _fits(sample.boxes, stated):
+        factors = real / stated
+        if abs(factors[0] / factors[1] - 1) < _SAME_ASPECT or not _fits(sample.boxes, real):
+            scaled = sample.boxes * np.tile(factors, 2)
+            sample = dataclasses.replace(sample, boxes=scaled, areas=sample.areas * factors.prod())
+            reason = Reason.SCALED
+    return sample, [Problem(str(sample.image_id), sample.source, reason, value)]
+
+
+def _fits(boxes: np.ndarray, size: np.ndarray) -> bool:
+    """Tell whether there are boxes and all lie inside an image of (width, height), but for the slack."""
+    return len(boxes) > 0 and bool((boxes >= -_SLACK).all() and (boxes <= np.tile(size, 2) + _SLACK).all())
 
 
 def clip(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -8,10 +8,14 @@ shuffle for any size of file, and a resumed run sees the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+_COPY = "epoch{epoch:04d}-batch{batch:06d}-{worker}.rec"
+_COPIES = "epoch[0-9]*-batch[0-9]*-[0-9]*.rec"
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,17 @@ def write_parts(segment: Segment, read_raw, workers: int, folder: Path) -> list[
     """
     paths = []
     for worker in range(min(workers, len(segment.batches))):
-        path = folder / f"epoch{segment.epoch:04d}-batch{segment.first_batch:06d}-{worker}.rec"
+        path = folder / _COPY.format(epoch=segment.epoch, batch=segment.first_batch, worker=worker)
         with open(path, "wb") as stream:
             for batch in segment.batches[worker::workers]:
                 stream.writelines(read_raw(int(index)) for index in batch)
         paths.append(path)
     return paths
+
+
+def remove_copies(folder: Path) -> None:
+    """Remove the copies in a folder, and the folder where nothing else lies in it."""
+    for path in folder.glob(_COPIES):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # something of the user's is in it, or it is not there
+        folder.rmdir()

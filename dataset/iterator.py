@@ -11,7 +11,6 @@ fraction, so a label can be up to two source pixels off: images should not be sm
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from common.errors import ConfigError, RecordError
 from common.mx import mx
 from dataset.augmentation import Augmentation
 from dataset.damage import decoding_error, read_whole, writing_error
-from dataset.epochs import Segment, batches_per_epoch, plan_epoch, write_parts
+from dataset.epochs import Segment, batches_per_epoch, plan_epoch, remove_copies, write_parts
 from dataset.records import RecordDataset
 
 SEGMENT_BYTES = 256 << 20
@@ -197,7 +196,7 @@ class TrainingIterator:
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove_copies(self._folder)
 
     def _plan(self, epoch: int) -> list[Segment]:
         sizes = self._dataset.record_sizes
@@ -206,7 +205,7 @@ class TrainingIterator:
     def _prepare(self, segment: Segment) -> None:
         """Begin to open a segment in the background."""
         if self._thread is None:
-            shutil.rmtree(self._folder, ignore_errors=True)  # what a killed run left behind
+            remove_copies(self._folder)  # what a killed run left behind
             try:
                 self._folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -271,12 +270,15 @@ class TrainingIterator:
             raise decoding_error(self._dataset, segment, RecordError(f"{batch.pad} records were dropped"))
         return batch.data[0], batch.label[0]
 
-    @staticmethod
-    def _release(opened: _OpenSegment) -> None:
-        """Let go of a segment's iterators and remove its copies."""
+    def _release(self, opened: _OpenSegment) -> None:
+        """Let go of a segment's iterators and remove its copies.
+
+        MXNet looks at every file of the folder while it opens one, and fails where one is gone: so the thread that
+        opens them removes them too.
+        """
         opened.iterators.clear()
-        for path in opened.paths:
-            path.unlink(missing_ok=True)
+        if self._thread is not None:  # else `close` removes them
+            self._thread.submit(lambda: [path.unlink(missing_ok=True) for path in opened.paths])
 
 
 def _iterator_arguments(dataset: RecordDataset, batch_size: int, data_shape, mean, std) -> dict:

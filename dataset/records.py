@@ -158,6 +158,22 @@ class RecordDataset:
             raise RecordError(f"{self._paths.truth}: record {key} is not in it: {REPACK}")
         return self._truth[key]
 
+    def sha256(self) -> str:
+        """Return the SHA-256 of the .rec file; it is read once."""
+        return self._sha256
+
+    def check_hash(self) -> None:
+        """Hold the .rec file to its manifest; RecordIO itself has no checksum and a changed byte reads like any other.
+
+        Raises:
+            RecordError: the file was changed since it was packed.
+        """
+        if self.manifest and self._sha256 != self.manifest["files"]["rec"]["sha256"]:
+            raise RecordError(
+                f"{self.path}: changed since it was packed (its sha256 is not the manifest's):"
+                f" tools/inspect_records.py --verify tells which records are damaged; copy it again, or {REPACK}"
+            )
+
     def scan(self) -> LabelScan:
         """Read and check every label, once.
 
@@ -222,6 +238,10 @@ class RecordDataset:
                 f" {self._file.size}: the .idx belongs to another file: remove it, or {REPACK}"
             )
         self._first_rows  # noqa: B018 (raises where the label is not one of detection)
+
+    @functools.cached_property
+    def _sha256(self) -> str:
+        return sha256(self.path)
 
     @functools.cached_property
     def _first_rows(self) -> np.ndarray:

@@ -17,7 +17,7 @@ from common import images
 from common.structures import Detections
 from dataset.records import RecordDataset
 from detect.detector import Detector, Result
-from evaluate.voc import VOCResult, evaluate
+from evaluate.voc import VOCResult, check_rule, evaluate
 
 
 def evaluate_records(
@@ -46,6 +46,8 @@ def evaluate_records(
         ImageError: the image of a record cannot be decoded.
     """
     dataset.check_classes(detector.class_names)
+    dataset.check_hash()
+    check_rule(iou_threshold, metric)
     found = detect_records(detector, dataset, batch_size=batch_size, progress=progress)
     return evaluate(
         [dataset.truth(index) for index in range(len(dataset))],

@@ -202,14 +202,23 @@ def evaluate(
     return VOCResult(classes, metric, float(iou_threshold), len(truths))
 
 
-def _check(truths, detections, class_names, iou_threshold: float, metric: str) -> None:
-    """Refuse arguments that cannot be."""
+def check_rule(iou_threshold: float, metric: str) -> None:
+    """Refuse a rule that cannot be, before the detector has run over all images.
+
+    Raises:
+        ConfigError: the threshold is out of range, or the metric is unknown.
+    """
     if metric not in METRICS:
         raise ConfigError(f"metric {metric!r}: expected one of {', '.join(METRICS)}")
     if not 0 < iou_threshold <= 1:
         raise ConfigError(
             f"IoU threshold {iou_threshold}: expected a number above 0 and at most 1 (--overlap)"
         )
+
+
+def _check(truths, detections, class_names, iou_threshold: float, metric: str) -> None:
+    """Refuse arguments that cannot be."""
+    check_rule(iou_threshold, metric)
     if not len(class_names):
         raise ConfigError("no class names to evaluate: give them by --class-names")
     if len(truths) != len(detections):

@@ -6,18 +6,23 @@ Files without a card (mxnet-ssd's own, converted ones) load too, with a card mad
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from common.errors import CheckpointError
 from common.files import sha256, write_text
 from model.card import Card, card_path, read_card, write_card
 from model.graph import anchors_in_graph, load_symbol
 from model.parameters import join_params, load_arrays, save_arrays, split_params
-from symbol.anchors import AUTO_STEP
-from symbol.presets import network_config, network_names
+from symbol.anchors import AUTO_STEP, AnchorConfig
+from symbol.presets import NetworkConfig, network_config, network_names
+
+log = logging.getLogger(__name__)
 
 _PARAMS_NAME = re.compile(r"-(\d{4,})\.params$")
 
@@ -198,8 +203,36 @@ def _found(saved: SavedDetector, stated: dict) -> dict:
         network in network_names() or not anchors
     ):
         config = network_config(network, stated["data_shape"], len(stated["class_names"]))
+        _check_anchors(saved, anchors, config)
         found = {"anchors": config.anchors, "mean": config.mean, "std": config.std, **found}
+    elif "mean" not in stated:
+        log.warning(
+            f"{saved.prefix}: no card, and no --network that is known here: taken to want mean 123,117,104 and std 1"
+        )
     return found
+
+
+def _check_anchors(saved: SavedDetector, anchors: AnchorConfig | None, config: NetworkConfig) -> None:
+    """Hold a network that is stated to the default boxes that the graph has.
+
+    Raises:
+        CheckpointError: they are laid out otherwise: another network, or another input size.
+    """
+    if anchors is None:
+        return
+    fixed = [
+        (mine, theirs)
+        for mine, theirs in zip(config.anchors.steps, anchors.steps)
+        if AUTO_STEP not in (mine, theirs)
+    ]
+    if anchors.per_cell() != config.anchors.per_cell() or not np.allclose(
+        *zip(*fixed or [(0, 0)]), atol=1e-3
+    ):
+        height, width = config.data_shape
+        raise CheckpointError(
+            f"{saved.prefix}: its default boxes are not those of {config.network} at {height}x{width}:"
+            " check --network and --data-shape"
+        )
 
 
 def save(prefix: str | os.PathLike, epoch: int, symbol, params: tuple[dict, dict], card: Card) -> None:

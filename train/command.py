@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from model.card import read_card
 from train.checkpoint import Checkpoints
 from train.devices import DeviceGroup
 from train.flags import build_parser
+from train.from_flags import DEFAULT_SHAPE
 from train.log import ResultsFile, attach_log_file, detach
 from train.loop import Interrupted, Run
 from train.matching import choose
@@ -53,10 +55,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _prefix(args: argparse.Namespace) -> str:
     """Return the prefix; as with mxnet-ssd, one that ends in `_` gets the input size appended."""
-    if args.prefix.endswith("_") and args.data_shape:
-        height, width = args.data_shape
+    if args.prefix.endswith("_"):
+        height, width = args.data_shape or DEFAULT_SHAPE
         return f"{args.prefix}{height}" if height == width else f"{args.prefix}{height}x{width}"
-    if not Path(args.prefix).name:
+    if not Path(args.prefix).name or args.prefix.endswith(("/", os.sep)):
         raise ConfigError(
             f"--prefix {args.prefix}: expected a path that ends in a name, like output/exp1/ssd"
         )
@@ -119,7 +121,7 @@ def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace)
         augmentation=settings.augmentation,
         seed=settings.seed,
         workers=settings.workers,
-        folder=Path(f"{prefix}.records"),
+        folder=Path(prefix).parent / f".{Path(prefix).name}.records",
     )
     schedule = settings.schedule(batches.batches_per_epoch)
     frozen = frozen_names(plan.symbol, settings.freeze)
@@ -130,9 +132,11 @@ def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace)
         rule = (settings.metric, settings.overlap, settings.use_difficult)
         validation = Validation(plan.val, plan.symbol, card, contexts[0], *rule)
     checkpoints = plan.checkpoints or Checkpoints(prefix, card, settings.checkpoint_period)
-    checkpoints.card = dataclasses.replace(card, training=training_entry(settings, plan.train))
+    checkpoints.card = dataclasses.replace(
+        card, training=training_entry(settings, plan.train, card.training["results"])
+    )
     checkpoints.begin(plan.symbol)
-    results = ResultsFile.open(Path(prefix).parent / "results.csv", position.epoch)
+    results = ResultsFile.open(Path(prefix).parent / card.training["results"], position.epoch)
     _describe(plan, batches, contexts, frozen)
     bar = _make_bar(args.frequent)
     return Run(settings, schedule, batches, feed, devices, checkpoints, results, validation, bar)

@@ -61,7 +61,7 @@ def _add_data(group) -> None:
         "--min-crop-scale",
         type=float,
         metavar="X",
-        help="least area of a random crop, relative (default 0.3)",
+        help="least side of a random crop, relative (default 0.3)",
     )
     group.add_argument(
         "--workers", type=int, metavar="N", help="decoding iterators; part of the result (default: the cores)"

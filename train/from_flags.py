@@ -20,6 +20,8 @@ from train.settings import BASE_RATES, DEFAULT_RATE, RATE_SCALES, TrainSettings
 
 log = logging.getLogger(__name__)
 
+DEFAULT_SHAPE = (300, 300)  # (height, width), mxnet-ssd's
+
 # Flags that a resumed run may change without becoming another network.
 _PLAIN_SETTINGS = (
     "batch_size", "optimizer", "momentum", "wd", "clip_gradient", "lr_schedule", "lr_steps", "lr_factor",
@@ -30,7 +32,7 @@ _PLAIN_SETTINGS = (
 
 def chosen_network(args: argparse.Namespace, num_classes: int) -> NetworkConfig:
     """Return the network, with the default boxes of the flags where they are given."""
-    name, shape = args.network or "vgg16_reduced", args.data_shape or (300, 300)
+    name, shape = args.network or "vgg16_reduced", args.data_shape or DEFAULT_SHAPE
     config = network_config(name, shape, num_classes)
     return network_config(name, shape, num_classes, changed_anchors(args, config.anchors))
 
@@ -38,6 +40,11 @@ def chosen_network(args: argparse.Namespace, num_classes: int) -> NetworkConfig:
 def changed_anchors(args: argparse.Namespace, anchors: AnchorConfig) -> AnchorConfig:
     """Return default boxes with what the flags state."""
     changes = {}
+    for flag, given in (("--anchor-sizes", args.anchor_sizes), ("--anchor-steps", args.anchor_steps)):
+        if given is not None and len(given) != len(anchors.sizes):
+            raise ConfigError(
+                f"{flag}: found {len(given)} entries, expected {len(anchors.sizes)}, one for each feature map"
+            )
     if args.anchor_sizes:
         changes["sizes"] = args.anchor_sizes
     if args.anchor_ratios:

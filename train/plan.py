@@ -10,7 +10,6 @@ from pathlib import Path
 
 from common.command import read_class_names
 from common.errors import CheckpointError, ConfigError, RecordError
-from common.files import sha256
 from common.mx import mx
 from dataset.records import RecordDataset
 from model.card import TRAINING, Card, read_card
@@ -70,6 +69,7 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
     train = RecordDataset(args.train_path)
     class_names = _class_names(args, train)
     train.check_classes(class_names)
+    train.check_hash()
     network = chosen_network(args, len(class_names))
     settings = new_settings(args, network, contexts)
     val = _open_validation(settings.val_path, class_names)
@@ -88,7 +88,7 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
         std=chosen_channels(args, "std", network.std),
         anchors=network.anchors,
         detection=chosen_detection(args, DetectionConfig()),
-        training=training_entry(settings, train),
+        training=training_entry(settings, train, results_name(prefix)),
     )
     return Plan(settings, card, symbol, Position(0, 0, *params), train, val)
 
@@ -105,7 +105,7 @@ def plan_resume(args: argparse.Namespace, prefix: str, wanted: str, contexts: li
     settings = resumed_settings(args, card, prefix, contexts)
     train = RecordDataset(settings.train_path)
     train.check_classes(card.class_names)
-    if sha256(settings.train_path) != card.training["data_sha256"]:
+    if train.sha256() != card.training["data_sha256"]:
         raise RecordError(
             f"{settings.train_path}: not the records that {prefix} was trained on (another sha256):"
             " give those by --train-path, or start a new run with --pretrained"
@@ -117,7 +117,8 @@ def plan_resume(args: argparse.Namespace, prefix: str, wanted: str, contexts: li
     val = _open_validation(settings.val_path, card.class_names)
     symbol = _resumed_symbol(prefix, position, settings, card)
     log.info(f"resume {prefix}: {position.epoch} epochs and {position.batch} batches are done")
-    card = dataclasses.replace(checkpoints.card, detection=resumed_detection(args, card))
+    training = {"results": "results.csv", **card.training}
+    card = dataclasses.replace(checkpoints.card, detection=resumed_detection(args, card), training=training)
     return Plan(settings, card, symbol, position, train, val, checkpoints)
 
 
@@ -212,13 +213,33 @@ def _open_validation(path: str, class_names: tuple[str, ...]) -> RecordDataset |
         return None
     val = RecordDataset(path)
     val.check_classes(class_names)
+    val.check_hash()
     val.truth(0)  # a missing truth is told now, and not after the first epoch
     return val
 
 
-def training_entry(settings: TrainSettings, train: RecordDataset) -> dict:
-    """Return what the card says of the training."""
-    return {"settings": settings.to_dict(), "images": len(train), "data_sha256": sha256(train.path)}
+def training_entry(settings: TrainSettings, train: RecordDataset, results: str) -> dict:
+    """Return what the card says of the training; `results` is the name of the run's table."""
+    return {
+        "settings": settings.to_dict(),
+        "images": len(train),
+        "data_sha256": train.sha256(),
+        "results": results,
+    }
+
+
+def results_name(prefix: str) -> str:
+    """Return the name of a new run's table: results.csv, or NAME-results.csv where another run has the folder."""
+    name = Path(prefix).name
+    cards = (path.with_suffix("") for path in sorted(Path(prefix).parent.glob("*.json")) if path.stem != name)
+    for other in cards:
+        try:
+            card = None if other.name.endswith("-symbol") else read_card(other)
+        except CheckpointError:
+            continue  # a JSON file of another kind
+        if card is not None and "settings" in card.training and card.graph == TRAINING:
+            return f"{name}-results.csv"
+    return "results.csv"
 
 
 def input_shapes(

@@ -42,7 +42,7 @@ class TrainSettings:
         overlap: IoU that validation asks for.
         use_difficult: count difficult objects in validation.
         seed: of initial parameters, record order and everything else that is random.
-        workers: decoding iterators; part of the result because each draws its own augmentation.
+        workers: decoding iterators; part of the result, because each draws the augmentation of its own share.
         freeze: regular expression, matched from the beginning of a parameter's name; "" freezes nothing.
         pretrained: prefix that the first parameters came from.
         contexts: number of devices; BatchNorm's statistics are those of each device's part.
@@ -89,6 +89,8 @@ class TrainSettings:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected 0 or more")
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"--seed {self.seed}: expected a whole number from 0 to {2**31 - 1}")
+        if self.momentum >= 1:
+            raise ConfigError(f"--momentum {self.momentum}: expected below 1")
         if not 0 < self.overlap <= 1:
             raise ConfigError(f"--overlap {self.overlap}: expected above 0, at most 1")
 

@@ -56,12 +56,30 @@ def test_class_id_without_a_class_is_left_out(class_id):
     assert [(p.reason, p.value) for p in problems] == [(Reason.BAD_CLASS_ID, str(class_id))]
 
 
-def test_stated_size_that_differs_is_reported_and_the_image_decides():
+@pytest.mark.parametrize(
+    ("stated", "box", "reason", "expected"),
+    [
+        ((640, 480), (0, 0, 40, 40), Reason.SCALED, (0, 0, 4, 4)),  # resized after it was annotated
+        ((32, 24), (4, 4, 20, 20), Reason.SCALED, (8, 8, 40, 40)),  # enlarged
+        (
+            (640, 640),
+            (100, 100, 300, 600),
+            Reason.SCALED,
+            (10, 7.5, 30, 45),
+        ),  # squashed: it reaches out of the image
+        ((640, 640), (0, 0, 40, 40), Reason.SIZE_DIFFERS, (0, 0, 40, 40)),  # a stated size that is wrong
+        ((0, 0), (0, 0, 40, 40), Reason.SIZE_DIFFERS, (0, 0, 40, 40)),
+        ((30, 30), (0, 0, 40, 40), Reason.SIZE_DIFFERS, (0, 0, 40, 40)),
+    ],
+)
+def test_stated_size_that_differs_is_reported_and_tells_whether_boxes_are_scaled(
+    stated, box, reason, expected
+):
     checked, problems = check_sample(
-        sample_of([(0, 0, 40, 40)], size=(640, 480)), np.arange(1), size=(64, 48), num_classes=1
+        sample_of([box], size=stated), np.arange(1), size=(64, 48), num_classes=1
     )
-    assert [p.reason for p in problems] == [Reason.SIZE_DIFFERS]
-    assert checked.boxes.tolist() == [[0, 0, 40, 40]]
+    assert [p.reason for p in problems] == [reason]
+    assert checked.boxes.tolist() == [list(expected)]
 
 
 def test_area_is_at_most_the_clipped_box():

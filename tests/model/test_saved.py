@@ -23,6 +23,8 @@ from model.saved import (
     symbol_path,
 )
 from symbol.anchors import AnchorConfig
+from symbol.network import heads
+from symbol.presets import network_config
 
 SHA = "0" * 64
 
@@ -179,14 +181,24 @@ def test_files_without_card_get_one_from_graph_and_flags(bare_prefix):
     card = require_card(saved, stated)
     assert (card.network, card.mean, card.std) == ("", (123.0, 117.0, 104.0), (1.0, 1.0, 1.0))
     assert card.anchors.sizes == ((0.4, 0.5),)
-    # a network that is known here says how its input is made, never what the graph says itself
-    named = require_card(saved, {**stated, "network": "ssd7"})
-    assert (named.anchors, named.std) == (card.anchors, (58.0, 58.0, 58.0))
+    with pytest.raises(CheckpointError, match="default boxes are not those of ssd7 at 32x32"):
+        require_card(saved, {**stated, "network": "ssd7"})
     assert require_card(saved, {**stated, "network": "of_long_ago"}).network == "of_long_ago"
     with pytest.raises(
         CheckpointError, match=r"has no card \(ssd\.json\): give --data-shape, --class-names by hand"
     ):
         require_card(saved, {})
+
+
+def test_network_that_is_named_says_how_its_input_is_made_and_must_be_the_graphs(bare_prefix):
+    config = network_config("ssd7", (64, 64), 3)
+    saved = dataclasses.replace(load(bare_prefix), symbol=heads(config))
+    stated = {"data_shape": (64, 64), "class_names": ("a", "b", "c"), "network": "ssd7"}
+    card = require_card(saved, stated)
+    assert (card.anchors.sizes, card.std) == (config.anchors.sizes, (58.0, 58.0, 58.0))
+    for wrong in ({"network": "mobilenet"}, {"data_shape": (128, 64)}):
+        with pytest.raises(CheckpointError, match="default boxes are not those of"):
+            require_card(saved, {**stated, **wrong})
 
 
 def test_default_boxes_of_a_graph_without_any_are_those_of_the_network(bare_prefix):
