@@ -21,7 +21,7 @@ from detect.sources import find_images
 from detect.window import require_window, show
 
 _SCENES = 8  # drawn where no picture is named
-_SCENE_SIZE = (640, 480)  # (width, height)
+_SCENE_SIZE = (480, 480)  # (width, height)
 _SCENE_SEED = 20161208  # other scenes than training's: those are drawn from several numbers each
 
 

@@ -35,7 +35,9 @@ def test_records_that_changed_since_they_were_packed_are_refused(trainer, record
     data = bytearray(changed.read_bytes())
     data[len(data) // 2] ^= 1
     changed.write_bytes(data)
-    code = trainer.run("--cpu", "--network", "ssd7", "--train-path", str(changed), "--prefix", str(tmp_path / "x"))
+    code = trainer.run(
+        "--cpu", "--network", "ssd7", "--train-path", str(changed), "--prefix", str(tmp_path / "x")
+    )
     assert code == 2
     assert "changed since it was packed" in capsys.readouterr().err
     assert read_json(changed.with_suffix(".json"), "manifest", RuntimeError)["images"] > 0
