@@ -11,7 +11,10 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from common.errors import ConfigError, did_you_mean
+from common.mx import mx
 
 
 @dataclass(frozen=True)
@@ -184,3 +187,23 @@ def recipe(name: str) -> Augmentation:
     if name not in RECIPES:
         raise ConfigError(f"--augment {name}: no such recipe{did_you_mean(name, RECIPES)}")
     return RECIPES[name]
+
+
+def flip_upside_down(data, label, chosen: np.ndarray) -> tuple:
+    """Turn images upside down, with their boxes.
+
+    Args:
+        data: (B, 3, H, W) NDArray.
+        label: (B, M, 5 or 6) NDArray of (class, xmin, ymin, xmax, ymax, ...), normalised; class -1 marks void rows.
+        chosen: (B,) bool, which images.
+
+    Returns:
+        (data, label), new arrays.
+    """
+    rows = label.asnumpy()
+    real = chosen[:, None] & (rows[:, :, 0] >= 0)  # (B, M)
+    flipped = rows.copy()
+    flipped[:, :, 2], flipped[:, :, 4] = 1 - rows[:, :, 4], 1 - rows[:, :, 2]
+    rows = np.where(real[:, :, None], flipped, rows)
+    condition = mx.nd.array(chosen.astype(np.float32))
+    return mx.nd.where(condition, mx.nd.reverse(data, axis=2), data), mx.nd.array(rows)

@@ -62,6 +62,19 @@ def decoding_error(dataset: RecordDataset, segment: Segment, error: Exception) -
     )
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder whose name MXNet would take for something else than a path.
+
+    Raises:
+        ConfigError: it holds such a sign.
+    """
+    found = [sign for sign in "#;?" if sign in str(folder)]
+    if found:
+        raise ConfigError(
+            f"{folder}: MXNet cannot read records from a folder with {found[0]!r} in its name: choose another"
+        )
+
+
 def writing_error(folder: Path, size: int, error: OSError) -> ConfigError:
     """Return the error for a copy of records that cannot be written.
 

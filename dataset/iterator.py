@@ -22,8 +22,8 @@ import numpy as np
 
 from common.errors import ConfigError, RecordError
 from common.mx import mx
-from dataset.augmentation import Augmentation
-from dataset.damage import decoding_error, read_whole, writing_error
+from dataset.augmentation import Augmentation, flip_upside_down
+from dataset.damage import check_folder, decoding_error, read_whole, writing_error
 from dataset.epochs import Segment, batches_per_epoch, plan_epoch, remove_copies, write_parts
 from dataset.records import RecordDataset
 
@@ -68,26 +68,6 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
-def flip_upside_down(data, label, chosen: np.ndarray) -> tuple:
-    """Turn images upside down, with their boxes.
-
-    Args:
-        data: (B, 3, H, W) NDArray.
-        label: (B, M, 5 or 6) NDArray of (class, xmin, ymin, xmax, ymax, ...), normalised; class -1 marks void rows.
-        chosen: (B,) bool, which images.
-
-    Returns:
-        (data, label), new arrays.
-    """
-    rows = label.asnumpy()
-    real = chosen[:, None] & (rows[:, :, 0] >= 0)  # (B, M)
-    flipped = rows.copy()
-    flipped[:, :, 2], flipped[:, :, 4] = 1 - rows[:, :, 4], 1 - rows[:, :, 2]
-    rows = np.where(real[:, :, None], flipped, rows)
-    condition = mx.nd.array(chosen.astype(np.float32))
-    return mx.nd.where(condition, mx.nd.reverse(data, axis=2), data), mx.nd.array(rows)
-
-
 def strip_header(label, object_width: int):
     """Turn the iterator's label rows into objects.
 
@@ -117,7 +97,7 @@ class TrainingIterator:
         segment_bytes: the largest copy that is made at once.
 
     Raises:
-        ConfigError: there are no records, or workers is below 1.
+        ConfigError: there are no records, or workers is below 1, or MXNet cannot open files in the folder.
     """
 
     def __init__(
@@ -139,6 +119,7 @@ class TrainingIterator:
                 f"{dataset.path}: {len(dataset)} records, batch size {batch_size}, {workers} workers:"
                 " each must be at least 1"
             )
+        check_folder(folder)
         self._dataset = dataset
         self._batch_size = batch_size
         self._seed = seed

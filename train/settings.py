@@ -15,6 +15,7 @@ from train.schedule import Schedule
 # mxnet-ssd's rates belong to a loss about four times smaller: its 0.004 is our 0.001.
 BASE_RATES = {"ssd7": 0.02}
 DEFAULT_RATE = 0.001
+MOST_WORKERS = 256  # decoding iterators; more are a slip of the finger
 RATE_SCALES = {"sgd": 1.0, "adam": 0.1, "rmsprop": 0.1}
 
 
@@ -89,6 +90,8 @@ class TrainSettings:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: expected 0 or more")
         if not 0 <= self.seed < 2**31:
             raise ConfigError(f"--seed {self.seed}: expected a whole number from 0 to {2**31 - 1}")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise ConfigError(f"--workers {self.workers}: expected a whole number from 1 to {MOST_WORKERS}")
         if self.momentum >= 1:
             raise ConfigError(f"--momentum {self.momentum}: expected below 1")
         if not 0 < self.overlap <= 1:

@@ -274,3 +274,58 @@ def test_wrong_file_of_class_names_is_refused(tmp_path, content, words):
 def test_missing_file_of_class_names_is_not_a_class(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         commands.read_class_names(str(tmp_path / "names"))
+
+
+class MXNetError(RuntimeError):
+    """Named like MXNet's, which is not imported for this."""
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (
+            MXNetError("Traceback\n  File x.cc\nMXNetError: Check failed: too large\n"),
+            "Check failed: too large",
+        ),
+        (MemoryError("12 GB"), "12 GB"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_library_that_cannot_compute_is_one_line(error, found, capsys):
+    @command
+    def main(argv):
+        raise error
+
+    assert main([]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert found in lines[0]
+    assert "--batch-size" in lines[0]
+
+
+def test_other_runtime_errors_keep_their_traceback():
+    @command
+    def main(argv):
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        main([])
+
+
+def test_reader_that_has_seen_enough_ends_a_command_quietly(tmp_path, project_root):
+    script = tmp_path / "talk.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(project_root)!r})\n"
+        "from common.command import command\n"
+        "@command\n"
+        "def main(argv):\n"
+        "    for number in range(100000):\n"
+        "        print(number)\n"
+        "    return 0\n"
+        "sys.exit(main([]))\n"
+    )
+    done = subprocess.run(
+        f"{sys.executable} {script} | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")

@@ -12,8 +12,8 @@ from PIL import Image
 
 from common.errors import ConfigError
 from common.mx import mx
-from dataset.augmentation import RECIPES, Augmentation, recipe
-from dataset.iterator import TrainingIterator, flip_upside_down
+from dataset.augmentation import RECIPES, Augmentation, flip_upside_down, recipe
+from dataset.iterator import TrainingIterator
 from dataset.records import RecordDataset
 
 MEAN = (123.0, 117.0, 104.0)
@@ -85,7 +85,7 @@ def test_labels_match_the_pixels_within_two(red_boxes, tmp_path, name):
         assert ((label[0, 1:5] >= 0) & (label[0, 1:5] <= 1)).all()
         np.testing.assert_allclose(label[0, 1:5] * [160, 120, 160, 120], coloured_area(pixels), atol=2)
         moved += np.abs(label[0, 1:5] - red_boxes.read(int(record)).label[0, 1:5]).max() > 0.05
-    assert {"none": moved == 0, "mirror": 15 < moved < 50}.get(name, moved > 40)
+    assert {"none": moved == 0, "mirror": 15 < moved < 50}.get(name, moved > 30)
 
 
 def test_upside_down_is_drawn_anew_each_epoch_for_half_of_the_images(red_boxes, tmp_path):

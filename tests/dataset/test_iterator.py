@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -187,21 +188,61 @@ def test_settings_below_one_are_refused(dataset, opened, change):
 
 def test_copies_go_away_at_the_end_and_stale_ones_at_the_start(dataset, opened, tmp_path):
     folder = tmp_path / "run.records"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "epoch0000-batch000000-0.rec").write_bytes(b"of a killed run")
-    (folder / "deep" / "file").write_bytes(b"")
+    folder.mkdir()
+    (folder / "epoch0077-batch000000-0.rec").write_bytes(b"of a killed run")
     iterator = opened(dataset, folder=folder, segment_bytes=20000)
     most = 0
     for _ in iterator.epoch(0):
         names = sorted(path.name for path in folder.iterdir())
         most = max(most, sum(path.stat().st_size for path in folder.iterdir()))
-        assert "deep" not in names
         assert names
+        assert "epoch0077-batch000000-0.rec" not in names
     assert most <= 2 * 20000
     iterator.close()
     assert not folder.exists()
     iterator.close()
     assert len(epoch_of(iterator)) == 10  # it opens again
+
+
+def test_other_files_in_the_folder_stay(dataset, opened, tmp_path):
+    names = ["epoch0001.rec", "epoch0001-batch000000-0.rec.bak", "my.rec"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"mine")
+    iterator = opened(dataset, folder=tmp_path)
+    epoch_of(iterator)
+    iterator.close()
+    assert {(tmp_path / name).read_bytes() for name in names} == {b"mine"}
+    assert not list(tmp_path.glob("epoch*-batch*-?.rec"))
+
+
+def test_no_copy_goes_away_while_another_is_opened(dataset, opened, tmp_path, monkeypatch):
+    """MXNet looks at every file of the folder when it opens one, and fails where one is gone meanwhile."""
+    real, lost = mx.io.ImageDetRecordIter, []
+
+    def slow(**arguments):
+        there = set((tmp_path / "copies").iterdir())
+        time.sleep(0.02)
+        made = real(**arguments)
+        lost.extend(there - set((tmp_path / "copies").iterdir()))
+        return made
+
+    monkeypatch.setattr("mxnet.io.ImageDetRecordIter", slow)
+    iterator = opened(dataset, segment_bytes=1, folder=tmp_path / "copies")
+    for epoch in range(2):
+        assert len(epoch_of(iterator, epoch, next_epoch=True)) == 10
+    assert not lost
+
+
+@pytest.mark.parametrize("name", ["a#b", "a;b", "a?b"])
+def test_folder_that_mxnet_cannot_read_from_is_refused(dataset, opened, tmp_path, name):
+    with pytest.raises(
+        ConfigError, match=r"MXNet cannot read records from a folder with '[#;?]' in its name"
+    ):
+        opened(dataset, folder=tmp_path / name / "records")
+
+
+def test_folder_of_any_other_name_is_read_from(dataset, opened, tmp_path):
+    assert len(epoch_of(opened(dataset, folder=tmp_path / "größe, [2] *%20'x" / "records"))) == 10
 
 
 def test_closing_after_an_error_or_in_the_middle_leaves_nothing(tmp_path, tools, opened):
