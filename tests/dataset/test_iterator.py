@@ -233,18 +233,6 @@ def test_no_copy_goes_away_while_another_is_opened(dataset, opened, tmp_path, mo
     assert not lost
 
 
-@pytest.mark.parametrize("name", ["a#b", "a;b", "a?b"])
-def test_folder_that_mxnet_cannot_read_from_is_refused(dataset, opened, tmp_path, name):
-    with pytest.raises(
-        ConfigError, match=r"MXNet cannot read records from a folder with '[#;?]' in its name"
-    ):
-        opened(dataset, folder=tmp_path / name / "records")
-
-
-def test_folder_of_any_other_name_is_read_from(dataset, opened, tmp_path):
-    assert len(epoch_of(opened(dataset, folder=tmp_path / "größe, [2] *%20'x" / "records"))) == 10
-
-
 def test_closing_after_an_error_or_in_the_middle_leaves_nothing(tmp_path, tools, opened):
     dataset = write(tmp_path / "a.rec", tools, damaged=range(COUNT))
     before = threading.active_count()
@@ -264,44 +252,6 @@ def test_damaged_image_is_named_with_its_file(tmp_path, tools, opened, workers):
         RecordError, match=r"a\.rec: a record cannot be decoded; damaged: record 17, record 30: .*--ver"
     ):
         epoch_of(opened(dataset, workers=workers))
-
-
-def test_damaged_image_is_named_as_the_list_names_it(voc, tmp_path, opened):
-    for number in range(6):
-        voc.add(f"picture{number}", [("cat", 1, 1, 20, 20)])
-    voc.pack(tmp_path / "t")
-    path = tmp_path / "t.rec"
-    data = path.read_bytes()
-    begin = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"][2]
-    path.write_bytes(data[:begin] + b"GARBAGE!" + data[begin + 8 :])
-    with pytest.raises(RecordError, match=r"t\.rec.*damaged: JPEGImages/picture2\.jpg \(record 2\)"):
-        epoch_of(opened(RecordDataset(path), batch_size=2))
-
-
-@pytest.mark.parametrize("flip", [1, 6])
-def test_record_that_mxnet_would_drop_in_silence_is_an_error(packed, opened, flip):
-    dataset = RecordDataset(packed)
-    data = bytearray(packed.read_bytes())
-    data[int(dataset.record_sizes[:2].sum()) + flip] ^= 1
-    packed.write_bytes(data)
-    with pytest.raises(RecordError, match=r"train\.rec: record 2: its frame is damaged"):
-        epoch_of(opened(RecordDataset(packed), batch_size=1, augmentation=recipe("none")))
-
-
-def test_batch_that_lacks_a_record_is_an_error(packed, opened, monkeypatch):
-    monkeypatch.setattr("dataset.iterator.read_whole", lambda dataset, index: dataset.read_raw(index))
-    dataset = RecordDataset(packed)
-    data = bytearray(packed.read_bytes())
-    data[int(dataset.record_sizes[0])] ^= 1
-    packed.write_bytes(data)
-    with pytest.raises(RecordError, match=r"train\.rec: .*damaged: JPEGImages/b\.jpg \(record 1\)"):
-        epoch_of(opened(RecordDataset(packed), batch_size=5))
-
-
-def test_folder_that_cannot_be_written_is_an_error(dataset, opened, tmp_path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"file/copies: the shuffled copy .* cannot be written"):
-        epoch_of(opened(dataset, folder=tmp_path / "file" / "copies"))
 
 
 def test_workers_follow_the_cores_within_bounds():
