@@ -156,6 +156,7 @@ def test_parameters_of_another_type_are_named(graph, small, dtype):
         check_fit(graph, args, states, (32, 32), "x")
 
 
+@pytest.mark.filterwarnings("ignore:Cannot decide shape")
 def test_input_that_the_graph_does_not_take_is_an_error_without_noise(graph, small, capfd):
     with pytest.raises(CheckpointError, match=r"x: the graph does not take an input of \(4, 4\): .*pool1"):
         check_fit(graph, *small.params(), (4, 4), "x")
