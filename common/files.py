@@ -47,6 +47,24 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_place(path: str | os.PathLike) -> None:
+    """Make sure that a file can be written there, before the work whose result it is to hold.
+
+    Raises:
+        ConfigError: it is a folder, or its own folder cannot be made or written.
+    """
+    if Path(path).is_dir():
+        raise ConfigError(f"{path}: is a folder: give the name of a file")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=Path(path).parent):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror or error}): choose another place"
+        ) from error
+
+
 def _commit(temporary: Path, path: Path) -> None:
     """Flush a finished temporary file and give it its name, with the permissions a new file would have."""
     umask = os.umask(0)

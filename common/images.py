@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from common.errors import ImageError
 from common.files import describe
@@ -45,6 +46,35 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise ImageError(f"{path}: image cannot be read ({error.strerror or error})") from error
 
 
+class _Strict:
+    """While any thread is inside, Pillow refuses truncated files and does not warn of large ones.
+
+    Both are settings of the whole process, and importing gluoncv's data sets turns the refusal off.
+    """
+
+    def __init__(self):
+        self._lock, self._inside, self._warnings, self._truncated = threading.Lock(), 0, None, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+    def __exit__(self, *problem) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._warnings.__exit__(*problem)
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._truncated
+
+
+_strict = _Strict()
+
+
 def load(data: bytes, name: str) -> Image.Image:
     """Decode the first frame of an image file whole, as Pillow's image (not yet upright, not yet RGB).
 
@@ -56,8 +86,7 @@ def load(data: bytes, name: str) -> Image.Image:
         ImageError: the bytes are no image, are cut short or damaged, or the picture has over 178 million pixels.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with _strict:
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             image.load()
     except UnidentifiedImageError as error:

@@ -15,6 +15,7 @@ import numpy as np
 
 from common.errors import ConfigError, did_you_mean
 from common.mx import mx
+from common.settings import from_known
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,8 @@ class Augmentation:
         Raises:
             ConfigError: a name is unknown.
         """
-        names = [f.name for f in dataclasses.fields(cls)]
-        for name in values:
-            if name not in names:
-                raise ConfigError(f"augmentation: unknown setting {name!r}{did_you_mean(name, names)}")
         tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**tuples)
+        return from_known(cls, tuples, "augmentation")
 
 
 def _check_range(name: str, value: float, low: float, high: float, kind: type = float) -> None:

@@ -25,6 +25,7 @@ from common.mx import mx
 from dataset.augmentation import Augmentation, flip_upside_down
 from dataset.damage import check_folder, decoding_error, read_whole, writing_error
 from dataset.epochs import Segment, batches_per_epoch, plan_epoch, remove_copies, write_parts
+from dataset.record_io import REPACK
 from dataset.records import RecordDataset
 
 SEGMENT_BYTES = 256 << 20
@@ -81,6 +82,20 @@ def strip_header(label, object_width: int):
     return mx.nd.slice_axis(label, axis=1, begin=6, end=None).reshape((label.shape[0], -1, object_width))
 
 
+def _check_labels(dataset: RecordDataset) -> None:
+    """Refuse labels that MXNet's iterator stops at, in the middle of an epoch and without naming the record.
+
+    Raises:
+        RecordError: a label is a header alone; the packer of this project puts a void row there.
+    """
+    bare = None if dataset.manifest else dataset.scan().bare
+    if bare is not None:
+        raise RecordError(
+            f"{dataset.where(bare)} ({dataset.name(bare)}): its label is a header alone, expected a row of -1 where"
+            f" there is no object; MXNet's iterator cannot read it: {REPACK}"
+        )
+
+
 class TrainingIterator:
     """Batches of augmented images, epoch by epoch; the same (seed, epoch) gives the same bytes.
 
@@ -119,6 +134,7 @@ class TrainingIterator:
                 f"{dataset.path}: {len(dataset)} records, batch size {batch_size}, {workers} workers:"
                 " each must be at least 1"
             )
+        _check_labels(dataset)
         check_folder(folder)
         self._dataset = dataset
         self._batch_size = batch_size

@@ -53,12 +53,14 @@ class LabelScan:
         counts: (R,) int64, how many of them each record has.
         rows: the most rows that a label has, void ones included.
         object_width: 5 or 6.
+        bare: position of the first label that is a header alone, without even a void row; None where none is.
     """
 
     objects: np.ndarray
     counts: np.ndarray
     rows: int
     object_width: int
+    bare: int | None
 
 
 class RecordDataset:
@@ -274,7 +276,7 @@ class RecordDataset:
     @functools.cached_property
     def _scan(self) -> LabelScan:
         num_classes = len(self.class_names) or None
-        labels, most = [], 0
+        labels, most, bare = [], 0, None
         for index in range(len(self)):
             where = self.where(index)
             rows = label_rows(read_label(self._file, self._offset(index), where).label, where)
@@ -286,8 +288,10 @@ class RecordDataset:
             check_rows(rows, num_classes, where)
             labels.append(objects_of(rows))
             most = max(most, len(rows))
+            if bare is None and len(rows) == 0:
+                bare = index
         counts = np.array([len(label) for label in labels], np.int64)
-        return LabelScan(np.concatenate(labels), counts, most, self.object_width)
+        return LabelScan(np.concatenate(labels), counts, most, self.object_width, bare)
 
     def _truth_of_label(self, index: int) -> Sample:
         record = self.read(index)

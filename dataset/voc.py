@@ -90,7 +90,10 @@ def find_class_names(
         _log.warning("%d annotation files cannot be read, the first is %s", len(unreadable), unreadable[0])
     if not names:
         places = ", ".join(str(folder / "Annotations") for folder in dict.fromkeys(folders))
-        raise AnnotationError(f"{places}: no annotation file there names a class")
+        raise AnnotationError(
+            f"{places}: no annotation file there names a class:"
+            " is it the right folder? For images without objects alone give the classes by --class-names"
+        )
     return tuple(sorted(names))
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 
 from common.command import CommandParser, add_switch, command, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
-from detect.flags import find_prefix
+from common.settings import with_flags
+from detect.flags import DETECTION_FLAGS, add_mean_flags, find_prefix, stated_mean
 from model.card import DEPLOYED, Card, card_path, read_card, write_card
 from model.graph import inference_symbol, keep_used, num_classes_of
 from model.parameters import check_fit
@@ -41,6 +43,7 @@ def build_parser() -> CommandParser:
     )
     bare.add_argument("--class-names", metavar="A,B|FILE", help="in the order of their ids")
     bare.add_argument("--num-class", type=int, metavar="N", help="check that the graph has that many classes")
+    add_mean_flags(bare)
     tail = parser.add_argument_group("detection tail (default: as the card says)")
     tail.add_argument("--nms", type=float, metavar="X", help="IoU of non-maximum suppression")
     tail.add_argument(
@@ -76,8 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         source={"prefix": Path(prefix).name, "epoch": saved.epoch},
         epochs={saved.epoch: _kept_entry(card, saved.epoch)},
     )
-    _claim(out, card)
-    save(out, saved.epoch, symbol, params, card)
+    _write(out, saved.epoch, symbol, params, card)
     tail = card.detection
     across = ", across classes" if tail.force else ""
     print(
@@ -147,6 +149,28 @@ def _own_params(out: str, card: Card) -> list[Path]:
     return [params_path(out, number) for number in sorted(n for n in numbers if isinstance(n, int))]
 
 
+def _write(out: str, epoch: int, symbol, params: tuple[dict, dict], card: Card) -> None:
+    """Write the detector whole beside its place, then let it take the place of what an earlier deploy.py wrote.
+
+    Raises:
+        ConfigError: there is no room, or no right to write; what was there is there still.
+    """
+    place = Path(out)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as folder:
+            whole = Path(folder) / place.name
+            save(whole, epoch, symbol, params, card)
+            _claim(out, card)
+            os.replace(symbol_path(whole), symbol_path(out))
+            os.replace(params_path(whole, epoch), params_path(out, epoch))
+            os.replace(card_path(whole), card_path(out))
+    except OSError as error:
+        raise ConfigError(
+            f"{out}: cannot be written ({error.strerror or error}): choose another --out"
+        ) from error
+
+
 def _claim(out: str, card: Card) -> None:
     """Remove what an earlier deploy.py wrote at this prefix, and say in a card without epochs whose it is from now on.
 
@@ -160,7 +184,7 @@ def _claim(out: str, card: Card) -> None:
 
 def _card(args: argparse.Namespace, saved: SavedDetector) -> Card:
     """Return the card, with the flags put over it."""
-    stated = {"data_shape": args.data_shape}
+    stated = {"data_shape": args.data_shape, "mean": stated_mean(args, saved)}
     if args.class_names:
         stated["class_names"] = read_class_names(args.class_names)
     if saved.card is None:
@@ -174,16 +198,8 @@ def _card(args: argparse.Namespace, saved: SavedDetector) -> Card:
         raise ConfigError(
             f"--num-class {args.num_class}: the detector has {card.num_classes}: leave the flag out"
         )
-    tail = {
-        "nms_threshold": args.nms,
-        "nms_mode": args.nms_mode,
-        "nms_topk": args.topk,
-        "keep_topk": args.keep_topk,
-        "score_threshold": args.score_threshold,
-        "force": args.force,
-    }
-    changed = {name: value for name, value in tail.items() if value is not None}
-    return dataclasses.replace(card, detection=dataclasses.replace(card.detection, **changed))
+    flags = {**DETECTION_FLAGS, "nms_topk": "--topk", "score_threshold": "--score-threshold"}
+    return dataclasses.replace(card, detection=with_flags(card.detection, args, flags))
 
 
 def _kept_entry(card: Card, epoch: int) -> dict:

@@ -81,7 +81,7 @@ class Detector:
 
     def _open(self, saved: SavedDetector, context, batch_size: int, settings: dict) -> None:
         if batch_size < 1:
-            raise ConfigError(f"batch size {batch_size}: expected 1 or more")
+            raise ConfigError(f"batch_size is {batch_size!r}, expected a whole number of 1 or more")
         plan = make_plan(saved, settings)
         devices = list(context) if isinstance(context, (list, tuple)) else [context]
         self.prefix, self.epoch, self.batch_size = saved.prefix, saved.epoch, batch_size
@@ -208,7 +208,8 @@ class Detector:
             if not all(np.isfinite(values[position]).all() for values in predictions):
                 raise CheckpointError(
                     f"{self.name}: the network gives values that are not finite on image {index}: its"
-                    " parameters are damaged, or training diverged: take another epoch"
+                    " parameters are damaged, or training diverged: take another epoch, or train"
+                    " with a smaller --lr"
                 )
             found = Detections.from_rows(rows[position], self.class_names)
             yield Result(index, pixels, found.in_pixels(pixels.shape[1], pixels.shape[0]))

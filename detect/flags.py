@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from common.command import add_switch, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
 from common.mx import contexts
+from common.settings import naming_flags
 from detect.detector import Detector
 from detect.engine import use_synchronous_engine
 from model import MODEL_FOLDER, SHIPPED_MODEL
 from model.saved import SavedDetector, load, symbol_path
 from symbol.detection import NMS_MODES
 
+DETECTION_FLAGS = {  # setting -> flag
+    "nms_threshold": "--nms",
+    "nms_mode": "--nms-mode",
+    "nms_topk": "--nms-topk",
+    "keep_topk": "--keep-topk",
+    "force": "--force",
+}
 _OLD_MEAN = (123.0, 117.0, 104.0)  # mxnet-ssd's, for files without a card
 
 
@@ -35,6 +44,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--class-names", metavar="A,B|FILE", help="comma list, or a text file with a name on each line"
     )
+    add_mean_flags(group)
+
+
+def add_mean_flags(group) -> None:
+    """Add `--mean-r`, `--mean-g` and `--mean-b`."""
     for letter, colour, mean in zip("rgb", ("red", "green", "blue"), _OLD_MEAN):
         group.add_argument(
             f"--mean-{letter}",
@@ -91,7 +105,8 @@ def open_detector(args: argparse.Namespace, *, class_names: tuple[str, ...] = ()
     use_synchronous_engine(devices)
     saved = load(find_prefix(args), args.epoch)
     settings = {**_settings(args, saved, class_names), **settings}
-    return Detector.from_saved(saved, context=devices, batch_size=args.batch_size, **settings)
+    with naming_flags({**DETECTION_FLAGS, "score_threshold": "--thresh", "batch_size": "--batch-size"}):
+        return Detector.from_saved(saved, context=devices, batch_size=args.batch_size, **settings)
 
 
 def _settings(args: argparse.Namespace, saved: SavedDetector, class_names: tuple[str, ...]) -> dict:
@@ -111,7 +126,7 @@ def _settings(args: argparse.Namespace, saved: SavedDetector, class_names: tuple
         "network": args.network if card is None else None,
         "data_shape": args.data_shape,
         "class_names": stated or None,
-        "mean": _mean(args, saved),
+        "mean": stated_mean(args, saved),
         "nms_threshold": args.nms,
         "nms_mode": args.nms_mode,
         "nms_topk": args.nms_topk,
@@ -120,11 +135,18 @@ def _settings(args: argparse.Namespace, saved: SavedDetector, class_names: tuple
     }
 
 
-def _mean(args: argparse.Namespace, saved: SavedDetector) -> tuple[float, float, float] | None:
-    """Return the mean (R, G, B) that the flags state, None where they state nothing."""
+def stated_mean(args: argparse.Namespace, saved: SavedDetector) -> tuple[float, float, float] | None:
+    """Return the mean (R, G, B) that the flags state, None where they state nothing.
+
+    Raises:
+        ConfigError: a value is not finite.
+    """
     given = (args.mean_r, args.mean_g, args.mean_b)
     if given == (None, None, None):
         return None
+    for channel, value in zip("rgb", given):
+        if value is not None and not math.isfinite(value):
+            raise ConfigError(f"--mean-{channel} {value}: expected a number, 0 to 255")
     usual = saved.card.mean if saved.card else _OLD_MEAN
     return tuple(old if new is None else new for new, old in zip(given, usual))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from common.command import CommandParser, add_switch, command
 from common.errors import ConfigError
-from common.files import write_json
+from common.files import check_place, write_json
 from dataset.records import RecordDataset
 from detect.flags import add_detection_flags, add_device_flags, add_model_flags, open_detector
 from evaluate.run import evaluate_records
@@ -53,6 +53,8 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table of classes, the mAP and the speed."""
     args = build_parser().parse_args(argv)
+    if args.save_json:
+        check_place(args.save_json)
     with RecordDataset(args.rec_path) as dataset:
         detector = open_detector(args, class_names=dataset.class_names, score_threshold=args.thresh)
         if args.num_class not in (None, len(detector.class_names)):

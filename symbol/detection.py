@@ -22,6 +22,7 @@ import numpy as np
 
 from common.errors import ConfigError, did_you_mean
 from common.mx import mx
+from common.settings import from_known
 from symbol.names import LocalNames
 
 NMS_MODES = ("per_class", "multibox")
@@ -79,11 +80,7 @@ class DetectionConfig:
         Raises:
             ConfigError: an unknown or impossible setting.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ConfigError(f"detection: unknown setting {name!r}{did_you_mean(name, known)}")
-        return cls(**values)
+        return from_known(cls, values, "detection")
 
 
 def detection_symbol(

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError, did_you_mean
 from common.mx import mx
+from common.settings import from_known
 from symbol.names import LocalNames
 
 MINING_SCOPES = ("image", "batch")
@@ -74,11 +75,7 @@ class LossConfig:
         Raises:
             ConfigError: an unknown or impossible setting.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ConfigError(f"loss: unknown setting {name!r}{did_you_mean(name, known)}")
-        return cls(**values)
+        return from_known(cls, values, "loss")
 
 
 def training_symbol(heads, num_classes: int, variances: tuple, loss: LossConfig):

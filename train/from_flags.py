@@ -9,6 +9,7 @@ import math
 
 from common import mx as runtime
 from common.errors import ConfigError
+from common.settings import with_flags
 from dataset.augmentation import recipe
 from dataset.iterator import default_workers
 from model.card import Card
@@ -57,8 +58,8 @@ def changed_anchors(args: argparse.Namespace, anchors: AnchorConfig) -> AnchorCo
 
 def chosen_detection(args: argparse.Namespace, current: DetectionConfig) -> DetectionConfig:
     """Return the detection settings for the card: the current ones with what the flags state."""
-    given = {"nms_threshold": args.nms, "nms_topk": args.nms_topk, "force": args.force}
-    return dataclasses.replace(current, **{name: value for name, value in given.items() if value is not None})
+    flags = {"nms_threshold": "--nms", "nms_topk": "--nms-topk", "force": "--force"}
+    return with_flags(current, args, flags)
 
 
 def chosen_channels(args: argparse.Namespace, name: str, default: tuple) -> tuple[float, float, float]:
@@ -85,19 +86,18 @@ def _given_settings(args: argparse.Namespace) -> dict:
 
 
 def _changed_loss(args: argparse.Namespace, loss: LossConfig) -> LossConfig:
-    given = {
-        "overlap_threshold": args.overlap_threshold,
-        "negative_ratio": args.negative_ratio,
-        "minimum_negatives": args.min_neg_samples,
-        "mining": args.mining,
+    flags = {
+        "overlap_threshold": "--overlap-threshold",
+        "negative_ratio": "--negative-ratio",
+        "minimum_negatives": "--min-neg-samples",
+        "mining": "--mining",
     }
-    return dataclasses.replace(loss, **{name: value for name, value in given.items() if value is not None})
+    return with_flags(loss, args, flags)
 
 
 def _changed_augmentation(args: argparse.Namespace, current):
     base = recipe(args.augment) if args.augment else current
-    given = {"max_zoom_out": args.max_zoom_out, "min_crop_scale": args.min_crop_scale}
-    return dataclasses.replace(base, **{name: value for name, value in given.items() if value is not None})
+    return with_flags(base, args, {"max_zoom_out": "--max-zoom-out", "min_crop_scale": "--min-crop-scale"})
 
 
 def new_settings(args: argparse.Namespace, network: NetworkConfig, contexts: list) -> TrainSettings:

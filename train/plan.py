@@ -66,10 +66,16 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
         raise ConfigError(
             "--train-path: give the packed records to train on (tools/prepare_dataset.py makes them)"
         )
+    if args.epoch is not None and args.pretrained is None:
+        raise ConfigError(f"--epoch {args.epoch}: is the epoch of --pretrained, which is not given")
     train = RecordDataset(args.train_path)
     class_names = _class_names(args, train)
     train.check_classes(class_names)
     train.check_hash()
+    if train.max_objects == 0:
+        log.warning(
+            f"{train.path}: not one object in {len(train)} images: the detector will learn to find nothing"
+        )
     network = chosen_network(args, len(class_names))
     settings = new_settings(args, network, contexts)
     val = _open_validation(settings.val_path, class_names)

@@ -2,11 +2,13 @@
 
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from common import images
 from common.errors import ImageError
@@ -71,6 +73,25 @@ def test_half_a_file_is_refused(kind):
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(ImageError):
             images.decode(data[: int(len(data) * share)], "x")
+
+
+def test_half_a_file_is_refused_whatever_the_process_has_set(monkeypatch):
+    """Importing gluoncv's data sets makes Pillow accept truncated files, for the whole process."""
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    whole = saved(pixels_of(400, 500), "JPEG")
+    filters = list(warnings.filters)
+
+    def refused(number):
+        try:
+            images.decode(whole[: len(whole) // 2] if number % 2 else whole, "x")
+        except ImageError:
+            return True
+        return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(refused, range(200))) == [bool(number % 2) for number in range(200)]
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+    assert list(warnings.filters) == filters
 
 
 def test_half_a_photo_is_refused(shared_data):

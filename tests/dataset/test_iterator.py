@@ -81,6 +81,21 @@ def pixels_by_record(batches) -> dict:
     return {record: data[i].tobytes() for _, records, data, _ in batches for i, record in enumerate(records)}
 
 
+def test_label_that_is_a_header_alone_is_named(tmp_path, tools, opened):
+    """MXNet's iterator stops at it in the middle of an epoch, without a word of which record it is."""
+    path = tmp_path / "a.rec"
+    writer = mx.recordio.MXIndexedRecordIO(str(path.with_suffix(".idx")), str(path), "w")
+    for key, label in enumerate(([2, 5, 0, 0.1, 0.1, 0.5, 0.5], [2, 5])):
+        header = mx.recordio.IRHeader(0, np.array(label, np.float32), key + 10, 0)
+        writer.write_idx(key + 10, mx.recordio.pack(header, tools.encode(tools.picture(96, 80))))
+    writer.close()
+    with (
+        RecordDataset(path) as dataset,
+        pytest.raises(RecordError, match=r"record 11 .*: its label is a header"),
+    ):
+        opened(dataset)
+
+
 @pytest.mark.parametrize("workers", [1, 3, 11])
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_every_record_comes_in_the_order_of_the_plan(dataset, opened, workers, batch_size):

@@ -104,6 +104,11 @@ def test_deployed_equals_undeployed(old, tools):
     )
 
 
+def test_mean_may_be_stated(old):
+    assert run(*stated(old), "--mean-r", 127.5, "--mean-b", 0) == 0
+    assert read_card(f"{old}-deploy").mean == (127.5, 117.0, 0.0)
+
+
 def test_network_may_be_named_and_ends_the_prefix(old, tmp_path):
     flags = ("--network", "mobilenet", "--epoch", 0, "--data-shape", SIDE, "--class-names", ",".join(NAMES))
     assert (

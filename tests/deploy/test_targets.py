@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -134,23 +135,59 @@ def test_links_to_the_source_are_replaced_and_the_source_stays(checkpoint):
     assert read_card(out).detection.force
 
 
+def stop_at(patch, moment: str, out: Path, error: BaseException) -> None:
+    """Raise an error in a function, or where the n-th finished file is about to get its place ("move N")."""
+    real, moved = os.replace, []
+
+    def stopped(*_):
+        raise error
+
+    def replace(source, target):
+        if Path(target).parent == out.parent != Path(source).parent:
+            moved.append(target)
+            if len(moved) == int(moment.split()[1]):
+                stopped()
+        real(source, target)
+
+    if moment.startswith("move"):
+        patch.setattr(os, "replace", replace)
+    else:
+        patch.setattr(moment if "." in moment else f"{command.__name__}.{moment}", stopped)
+
+
+def assert_written(out: Path) -> None:
+    assert {path.name for path in out.parent.iterdir()} == {"ssd-0003.params", "ssd-symbol.json", "ssd.json"}
+    assert load(out).epoch == 3
+
+
 @pytest.mark.parametrize("older", [True, False])
-@pytest.mark.parametrize(
-    "moment", ["write_card", "save", "model.saved.save_arrays", "model.saved.write_card"]
-)
+@pytest.mark.parametrize("moment", ["write_card", "move 1", "move 2", "move 3"])
 def test_killed_at_any_moment_it_can_be_run_again(checkpoint, tools, monkeypatch, tmp_path, older, moment):
     out = tmp_path / "out" / "ssd"
     if older:
         run("--prefix", tools.write_checkpoint(tmp_path / "other", epoch=12), "--out", out)
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(moment if "." in moment else f"{command.__name__}.{moment}", killed)
+        stop_at(patch, moment, out, KeyboardInterrupt())
         assert run("--prefix", checkpoint, "--out", out) == 130
     with pytest.raises(SSDError):
         load(out)
     assert run("--prefix", checkpoint, "--out", out) == 0
-    assert set(contents(out.parent)) == {"ssd-0003.params", "ssd-symbol.json", "ssd.json"}
-    assert load(out).epoch == 3
+    assert_written(out)
+
+
+@pytest.mark.parametrize("moment", ["save", "model.saved.save_arrays", "model.saved.write_card"])
+def test_disk_that_fills_up_leaves_the_older_deployment(
+    checkpoint, tools, monkeypatch, tmp_path, capfd, moment
+):
+    out = tmp_path / "out" / "ssd"
+    run("--prefix", tools.write_checkpoint(tmp_path / "other", epoch=12), "--out", out)
+    before = contents(out.parent)
+    capfd.readouterr()
+    with monkeypatch.context() as patch:
+        stop_at(patch, moment, out, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        assert run("--prefix", checkpoint, "--out", out) == 2
+    assert f"{out}: cannot be written (No space left on device)" in capfd.readouterr().err
+    assert contents(out.parent) == before
+    assert [path.name for path in out.parent.iterdir() if path.is_dir()] == []
+    assert run("--prefix", checkpoint, "--out", out) == 0
+    assert_written(out)

@@ -205,7 +205,7 @@ def test_unknown_setting_is_an_error_with_the_closest_name(toy):
         cpu_detector(toy, nms_treshold=0.3)
     with pytest.raises(ConfigError, match="nms_threshold"):
         cpu_detector(toy, nms_threshold=7)
-    with pytest.raises(ConfigError, match="batch size 0"):
+    with pytest.raises(ConfigError, match="batch_size is 0, expected"):
         cpu_detector(toy, batch_size=0)
 
 

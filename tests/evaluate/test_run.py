@@ -64,6 +64,15 @@ def test_command_prints_a_table_and_writes_json(toy_prefix, records, tmp_path, c
     assert (values["mAP"], values["epoch"], len(values["classes"])) == (1.0, 3, 3)
 
 
+def test_place_that_cannot_be_written_is_told_before_the_work(toy_prefix, records, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for place, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "a.json", "cannot be written")):
+        assert run_evaluate(toy_prefix, records, "--save-json", place) == 2
+        printed = capsys.readouterr()
+        assert words in printed.err
+        assert printed.out == ""
+
+
 @pytest.mark.parametrize(
     ("flags", "metric"),
     [
@@ -117,7 +126,7 @@ def test_damaged_image_in_a_record_is_named(toy_prefix, records, capsys):
         (["--overlap", "1.5"], "--overlap"),
         (["--epoch", "9"], "no epoch 9"),
         (["--network", "ssd7", "--class-names", "red,green"], "its card names the classes"),
-        (["--batch-size", "0"], "batch size 0"),
+        (["--batch-size", "0"], "--batch-size is 0, expected"),
     ],
 )
 def test_wrong_flags_are_one_line_and_exit_code_2(toy_prefix, records, capsys, flags, message):
