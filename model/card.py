@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common.errors import CheckpointError, ConfigError
 from common.files import read_json, sha256, write_json
-from symbol.anchors import AnchorConfig
+from symbol.anchors import AnchorConfig, FixedAnchors, anchors_from_dict
 from symbol.detection import DetectionConfig
 
 FORMAT_VERSION = 1
@@ -52,7 +52,7 @@ class Card:
     class_names: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    anchors: AnchorConfig
+    anchors: AnchorConfig | FixedAnchors
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     graph: str = TRAINING
     training: dict = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Card:
             raise ValueError("mean and std must be finite")
         if min(*known["data_shape"], *known["std"]) <= 0 or "" in known["class_names"]:
             raise ValueError("data_shape and std must be above 0, class names must not be empty")
-        known["anchors"] = AnchorConfig.from_dict(values["anchors"])
+        known["anchors"] = anchors_from_dict(values["anchors"])
         known["detection"] = DetectionConfig.from_dict(values["detection"])
         epochs = _table(values, "epochs")
         known["epochs"] = {_epoch(key): _table(epochs, key) for key in epochs}

@@ -137,11 +137,12 @@ def num_classes_of(symbol, data_shape: tuple[int, int], name: str) -> int:
     return shape[1] - 1
 
 
-def anchors_of(symbol, data_shape: tuple[int, int], name: str) -> np.ndarray:
+def anchors_of(symbol, arg_params: dict, data_shape: tuple[int, int], name: str) -> np.ndarray:
     """Return a graph's default boxes, (A, 4) float32 corner form, normalised, by running that part of it.
 
     Args:
         symbol: a graph with heads.
+        arg_params: its parameters; the boxes of a converted model may be one of them.
         data_shape: (height, width) of its input.
         name: of the file, for messages.
 
@@ -152,6 +153,7 @@ def anchors_of(symbol, data_shape: tuple[int, int], name: str) -> np.ndarray:
     infer_shapes(anchors, data_shape, name)
     try:
         executor = anchors.simple_bind(mx.cpu(), grad_req="null", data=(1, 3, *data_shape))
+        executor.copy_params_from(arg_params, allow_extra_params=True)
         return executor.forward(is_train=False)[0].asnumpy()[0]
     except mx.base.MXNetError as error:
         raise CheckpointError(f"{name}: the graph does not take an input of {data_shape}") from error

@@ -168,12 +168,11 @@ def require_card(saved: SavedDetector, stated: dict) -> Card:
     stated = {name: value for name, value in stated.items() if value is not None}
     if saved.card is not None:
         height, width = stated.get("data_shape", saved.card.data_shape)
-        fixed = any(step != AUTO_STEP for step in saved.card.anchors.steps)
-        if fixed and (height, width) != saved.card.data_shape:
+        if saved.card.anchors.for_one_size and (height, width) != saved.card.data_shape:
             has = "x".join(map(str, saved.card.data_shape))
             raise CheckpointError(
                 f"{saved.prefix}, epoch {saved.epoch}: its default boxes are laid out for an input of {has}, not"
-                f" {height}x{width}: leave --data-shape out, or train for the other size"
+                f" {height}x{width}: leave --data-shape out, or train (a Caffe model: convert it) for the other size"
             )
         return dataclasses.replace(saved.card, **stated)
     stated = {**_found(saved, stated), **stated}

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import ConfigError, did_you_mean
+from common.settings import from_known
 
 AUTO_STEP = (-1.0, -1.0)
 
@@ -70,6 +71,11 @@ class AnchorConfig:
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "clip", bool(self.clip))
 
+    @property
+    def for_one_size(self) -> bool:
+        """Whether the boxes fit one input size alone, because their distance does not follow from the cells."""
+        return any(step != AUTO_STEP for step in self.steps)
+
     def per_cell(self) -> tuple[int, ...]:
         """Return how many default boxes a cell has, for each feature map."""
         return tuple(len(sizes) + len(ratios) - 1 for sizes, ratios in zip(self.sizes, self.ratios))
@@ -96,6 +102,51 @@ class AnchorConfig:
         if "sizes" not in values:
             raise ConfigError("anchors: the setting sizes is missing")
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class FixedAnchors:
+    """Default boxes that stand in the graph, laid out for one input size: those of a converted model.
+
+    Attributes:
+        count: of all feature maps together.
+        variances: of the box encoding: centre x, centre y, width, height.
+
+    Raises:
+        ConfigError: a value cannot be.
+    """
+
+    count: int
+    variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+
+    def __post_init__(self):
+        if not isinstance(self.count, int) or self.count < 1:
+            raise ConfigError(f"anchors: count is {self.count!r}, expected a whole number of 1 or more")
+        variances = _numbers("variances", self.variances)
+        if len(variances) != 4:
+            raise ConfigError(f"anchors: variances has {len(variances)} numbers, expected 4")
+        _check_positive("variances", variances)
+        object.__setattr__(self, "variances", variances)
+
+    @property
+    def for_one_size(self) -> bool:
+        """Whether the boxes fit one input size alone."""
+        return True
+
+    def to_dict(self) -> dict:
+        """Return the settings as JSON values."""
+        return {"count": self.count, "variances": list(self.variances)}
+
+
+def anchors_from_dict(values: dict) -> AnchorConfig | FixedAnchors:
+    """Make the settings of default boxes from JSON values, as `to_dict` of either kind gives them.
+
+    Raises:
+        ConfigError: an unknown, missing or impossible setting.
+    """
+    return (
+        from_known(FixedAnchors, values, "anchors") if "count" in values else AnchorConfig.from_dict(values)
+    )
 
 
 def _as_lists(value):

@@ -26,6 +26,7 @@ from common.settings import from_known
 from symbol.names import LocalNames
 
 NMS_MODES = ("per_class", "multibox")
+ACTIVATIONS = ("softmax", "sigmoid", "none")
 
 # Outside these the operator neither sorts its candidates nor keeps the best of them.
 _SMALLEST_THRESHOLD, _LARGEST_THRESHOLD = 1e-30, 1.0
@@ -43,6 +44,9 @@ class DetectionConfig:
         keep_topk: detections of an image at most, after NMS; -1 for all.
         nms_mode: "per_class" or "multibox".
         force: NMS across classes.
+        activation: of the class head: "softmax" over all classes, "sigmoid" for each, or "none" where the head gives
+            scores already (converted models).
+        clip: whether boxes are cut at the image's border, before NMS; Caffe's rule is not to.
 
     Raises:
         ConfigError: a value is out of range.
@@ -54,12 +58,17 @@ class DetectionConfig:
     keep_topk: int = 200
     nms_mode: str = "per_class"
     force: bool = False
+    activation: str = "softmax"
+    clip: bool = True
 
     def __post_init__(self):
-        if self.nms_mode not in NMS_MODES:
-            raise ConfigError(
-                f"nms_mode {self.nms_mode!r} is unknown{did_you_mean(self.nms_mode, NMS_MODES)}"
-            )
+        for name, known in (("nms_mode", NMS_MODES), ("activation", ACTIVATIONS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise ConfigError(f"{name} {value!r} is unknown{did_you_mean(value, known)}")
+        for name in ("force", "clip"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}, expected true or false")
         for name in ("score_threshold", "nms_threshold"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
@@ -90,7 +99,7 @@ def detection_symbol(
 
     Args:
         loc_pred: (B, 4A), the encoded boxes.
-        cls_pred: (B, C+1, A), class scores before the softmax, class 0 is background.
+        cls_pred: (B, C+1, A), class scores before the activation, class 0 is background.
         anchors: (1, A, 4), corner form, normalised.
         num_classes: foreground classes, C.
         variances: four, of the box encoding.
@@ -98,17 +107,26 @@ def detection_symbol(
 
     Returns:
         Symbol `detection` (B, K, 6) of rows (class id, score, xmin, ymin, xmax, ymax), ids 0-based, boxes normalised
-        and within [0, 1], the best first; void rows are -1 and stand at the end. K is `keep_topk`, or the number of
-        candidates (anchors; candidates of a class times classes) where that is less.
+        (within [0, 1] where the settings clip them), the best first; void rows are -1 and stand at the end. K is
+        `keep_topk`, or the number of candidates (anchors; candidates of a class times classes) where that is less.
     """
     with LocalNames("detection_"):
-        cls_prob = mx.sym.softmax(cls_pred, axis=1, name="cls_prob")
+        cls_prob = _probabilities(cls_pred, config.activation)
         # With one class an anchor's best class is all its classes; for force see the module's header.
         if config.nms_mode == "multibox" or config.force or num_classes == 1:
             rows = _decode(cls_prob, loc_pred, anchors, variances, config)
         else:
             rows = _candidates_by_class(cls_prob, loc_pred, anchors, num_classes, variances, config)
         return _keep_best(rows, config.keep_topk)
+
+
+def _probabilities(cls_pred, activation: str):
+    """Return the scores of the class head: Symbol `cls_prob` (B, C+1, A)."""
+    if activation == "softmax":
+        return mx.sym.softmax(cls_pred, axis=1, name="cls_prob")
+    if activation == "sigmoid":
+        return mx.sym.sigmoid(cls_pred, name="cls_prob")
+    return mx.sym.identity(cls_pred, name="cls_prob")
 
 
 def _above(threshold: float) -> float:
@@ -127,7 +145,7 @@ def _decode(cls_prob, loc_pred, anchors, variances: tuple, config: DetectionConf
         cls_prob,
         loc_pred,
         anchors,
-        clip=True,
+        clip=config.clip,
         threshold=_above(config.score_threshold),
         nms_threshold=_above(config.nms_threshold),
         force_suppress=config.force,

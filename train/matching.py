@@ -61,7 +61,7 @@ def on_host(
         num_classes: foreground classes.
     """  # fmt: skip
     loc_pred, cls_pred, priors = heads(symbol, "training graph")
-    boxes = anchors_of(symbol, data_shape, "training graph")
+    boxes = anchors_of(symbol, {}, data_shape, "training graph")
 
     def feed(label) -> dict:
         rows = label.asnumpy()

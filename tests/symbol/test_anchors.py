@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import ConfigError
 from common.mx import mx
-from symbol.anchors import AnchorConfig, generate_anchors
+from symbol.anchors import AnchorConfig, FixedAnchors, anchors_from_dict, generate_anchors
 
 
 def operator_anchors(config, shapes):
@@ -133,3 +133,19 @@ def test_unknown_setting_suggests_the_known_one():
 def test_wrong_number_of_maps_says_found_and_expected():
     with pytest.raises(ConfigError, match="sizes has 1 lists, expected 2"):
         generate_anchors(AnchorConfig(((0.1,),)), [(4, 4), (2, 2)])
+
+
+def test_boxes_of_a_converted_model_survive_json():
+    for anchors in (FixedAnchors(8732, (0.1, 0.1, 0.2, 0.3)), AnchorConfig(((0.2, 0.3),))):
+        assert anchors_from_dict(json.loads(json.dumps(anchors.to_dict()))) == anchors
+    assert FixedAnchors(1).for_one_size
+    assert AnchorConfig(((0.2,),), steps=((0.1, 0.1),)).for_one_size
+    assert not AnchorConfig(((0.2,),)).for_one_size
+    for wrong in (
+        {"count": 0},
+        {"count": 2.5},
+        {"count": 3, "variances": [1, 1]},
+        {"count": 3, "sizes": [[1]]},
+    ):
+        with pytest.raises(ConfigError):
+            anchors_from_dict(wrong)

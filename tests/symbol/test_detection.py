@@ -16,17 +16,25 @@ ANCHORS = generate_anchors(AnchorConfig(((0.2, 0.3), (0.5, 0.7)), ((1, 2, 0.5),)
 COUNT = len(ANCHORS)
 
 
-def decode(loc_pred, anchors):
-    """Return boxes (A, 4), cut at the image's border."""
+def decode(loc_pred, anchors, clip):
+    """Return boxes (A, 4)."""
     sides, centers = anchors[:, 2:] - anchors[:, :2], (anchors[:, 2:] + anchors[:, :2]) / 2
     d = loc_pred.reshape(-1, 4).astype(np.float64) * VARIANCES
     centers, sides = centers + d[:, :2] * sides, sides * np.exp(np.minimum(d[:, 2:], 700))
-    return np.clip(np.concatenate([centers - sides / 2, centers + sides / 2], axis=1), 0, 1)
+    boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=1)
+    return np.clip(boxes, 0, 1) if clip else boxes
 
 
 def softmax(cls_pred):
     exponent = np.exp(cls_pred.astype(np.float64) - cls_pred.max(axis=0))
     return exponent / exponent.sum(axis=0)
+
+
+SCORES = {
+    "softmax": softmax,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x.astype(np.float64))),
+    "none": np.asarray,
+}
 
 
 def suppress(rows, threshold):
@@ -51,7 +59,7 @@ def candidates(scores, boxes, class_id, config):
 
 def oracle(loc_pred, cls_pred, anchors, config):
     """Return the rows of one image as Caffe's DetectionOutput finds them (or MultiBoxDetection, or across classes)."""
-    scores, boxes = softmax(cls_pred)[1:], decode(loc_pred, anchors)
+    scores, boxes = SCORES[config.activation](cls_pred)[1:], decode(loc_pred, anchors, config.clip)
     if config.force:
         # Every class at every one of the best anchors, one NMS over all of them.
         order = np.argsort(-scores.max(axis=0), kind="stable")
@@ -118,6 +126,10 @@ def test_detections_equal_the_oracle(classes, force, mode):
         {"nms_topk": -1, "keep_topk": -1},
         {"nms_topk": 10**6, "keep_topk": 10**6},
         {"nms_topk": 7, "keep_topk": 10**6, "force": True},
+        {"clip": False},
+        {"clip": False, "force": True, "nms_threshold": 0.2},
+        {"activation": "sigmoid", "score_threshold": 0.3},
+        {"activation": "none", "score_threshold": 0.3},
     ],
 )
 def test_every_setting_counts_as_in_the_oracle(settings, mode):
@@ -237,6 +249,8 @@ def test_batch_size_is_free_after_saving_and_loading(tmp_path):
     ("settings", "message"),
     [
         ({"nms_mode": "perclass"}, "did you mean per_class"),
+        ({"activation": "sigmoyd"}, "activation 'sigmoyd' is unknown; did you mean sigmoid"),
+        ({"clip": 1}, "clip is 1, expected true or false"),
         ({"score_threshold": 1}, "score_threshold is 1"),
         ({"score_threshold": -0.1}, "score_threshold is -0.1"),
         ({"nms_threshold": 1.0}, "nms_threshold is 1.0"),
@@ -252,7 +266,7 @@ def test_impossible_settings_are_refused(settings, message):
 
 
 def test_settings_survive_a_dictionary():
-    config = DetectionConfig(0.2, 0.5, 100, 50, "multibox", True)
+    config = DetectionConfig(0.2, 0.5, 100, 50, "multibox", True, "sigmoid", False)
     assert DetectionConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match="did you mean nms_topk"):
         DetectionConfig.from_dict({"nms_top": 3})
