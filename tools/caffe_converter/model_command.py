@@ -1,0 +1,161 @@
+"""convert_model.py: a Caffe SSD becomes a detector that every command takes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.command import CommandParser, add_switch, command, parse_numbers, parse_shape, read_class_names
+from common.errors import ConfigError, ConversionError
+from common.files import write_text
+from model.card import card_path
+from model.deployed import refuse_foreign, write_detector
+from model.parameters import join_params, save_arrays
+from model.saved import params_path, symbol_path
+from tools.caffe_converter.convert import EPOCH, Model, convert_model, make_card, source_of
+from tools.caffe_converter.labelmap import read_label_map
+from tools.caffe_converter.preprocessing import Preprocessing, preprocessing
+
+
+def build_parser() -> CommandParser:
+    """Return the parser of convert_model.py."""
+    parser = CommandParser(
+        prog="convert_model.py",
+        description="Convert a Caffe model to a detector: symbol, parameters and card. Caffe is not needed.",
+        epilog="A net without DetectionOutput keeps its outputs as they are and gets no card.",
+    )
+    parser.add_argument("prototxt", help="the net, best its deploy.prototxt")
+    parser.add_argument("caffemodel", help="its weights")
+    parser.add_argument("prefix", help="where to write: PREFIX-symbol.json, PREFIX-0000.params, PREFIX.json")
+    add_net_flags(parser)
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--mean",
+        type=parse_numbers,
+        metavar="R,G,B",
+        help="taken away from pixels, 0 to 255; beware: Caffe's own files say B,G,R"
+        " (default: --train-prototxt's, else 123,117,104)",
+    )
+    group.add_argument(
+        "--scale", type=float, metavar="X", help="that Caffe multiplies by then (default: prototxt's, else 1)"
+    )
+    group.add_argument(
+        "--train-prototxt",
+        metavar="FILE",
+        help="a net whose data layer says mean and scale (transform_param)",
+    )
+    group = parser.add_argument_group("classes")
+    group.add_argument(
+        "--class-names",
+        metavar="A,B|FILE",
+        help="without the background: comma list, text file, or labelmap.prototxt (default: the labels' numbers)",
+    )
+    add_switch(
+        parser, "--overwrite", default=False, help="replace what lies at PREFIX and is no detector of ours"
+    )
+    return parser
+
+
+def add_net_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that decide the graph."""
+    group = parser.add_argument_group("net")
+    group.add_argument(
+        "--data-shape",
+        type=parse_shape,
+        metavar="H[,W]",
+        help="input height and width in pixels (default: the prototxt's)",
+    )
+    add_switch(
+        group,
+        "--truncate-sizes",
+        default=True,
+        help="PriorBox cuts min_size and max_size to whole pixels, as Caffe does; OpenCV does not",
+    )
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert, write, and say what was made."""
+    args = build_parser().parse_args(argv)
+    _check_target(args)
+    done = preprocessing(args.mean, args.scale, args.train_prototxt)
+    model = convert_model(
+        args.prototxt,
+        args.caffemodel,
+        data_shape=args.data_shape,
+        truncate_sizes=args.truncate_sizes,
+        input_scale=done.scale,
+    )
+    for note in model.notes:
+        print(f"note: {note}")
+    if model.converted.heads is None:
+        _write_bare(args.prefix, model, done)
+    else:
+        _write_detector(args, model, done)
+    return 0
+
+
+def _check_target(args: argparse.Namespace) -> None:
+    """Refuse to write over what this command did not write.
+
+    Raises:
+        ConfigError: something else lies at the prefix.
+    """
+    if args.overwrite:
+        return
+    refuse_foreign(args.prefix, args.caffemodel, made_from="caffemodel", flag="PREFIX")
+    if card_path(args.prefix).exists():
+        return
+    for path in (symbol_path(args.prefix), params_path(args.prefix, EPOCH)):
+        if path.exists():
+            raise ConfigError(f"{path}: is there: give another PREFIX, or --overwrite")
+
+
+def _write_detector(args: argparse.Namespace, model: Model, done: Preprocessing) -> None:
+    """Write symbol, parameters and card."""
+    heads = model.converted.heads
+    card = make_card(
+        model.converted,
+        done,
+        _class_names(args.class_names, model),
+        source_of(args.prototxt, args.caffemodel),
+    )
+    write_detector(args.prefix, EPOCH, model.converted.symbol, model.params, card)
+    height, width = card.data_shape
+    tail = heads.detection
+    print(
+        f"{args.prefix}: {height}x{width}, {card.num_classes} classes, {heads.count} default boxes; score >"
+        f" {tail.score_threshold:g}, NMS at {tail.nms_threshold:g}, at most {tail.keep_topk} detections"
+    )
+    means = ",".join(f"{value:g}" for value in done.mean)
+    print(f"mean {means} (R,G,B), scale {done.scale:g}: {done.source}")
+
+
+def _class_names(text: str | None, model: Model) -> tuple[str, ...] | None:
+    """Return the class names that --class-names means."""
+    if text is None:
+        return None
+    if Path(text).suffix in (".prototxt", ".pbtxt"):
+        return read_label_map(text, background_label_id=_background(model))
+    return read_class_names(text)
+
+
+def _background(model: Model) -> int:
+    """Return Caffe's label of the background, -1 where there is none."""
+    labels = model.converted.heads.labels
+    return next((label for label in range(len(labels) + 1) if label not in labels), -1)
+
+
+def _write_bare(prefix: str, model: Model, done: Preprocessing) -> None:
+    """Write a net without DetectionOutput: symbol and parameters."""
+    if Path(prefix).name == "":
+        raise ConversionError(f"PREFIX {prefix}: expected a path that ends in a name")
+    write_text(symbol_path(prefix), model.converted.symbol.tojson())
+    save_arrays(params_path(prefix, EPOCH), join_params(*model.params))
+    print(
+        f"{prefix}: no DetectionOutput, so no detector and no card; outputs: {', '.join(model.converted.outputs)}"
+    )
+    means = ",".join(f"{value:g}" for value in done.mean)
+    rest = f", then multiply by {model.converted.input_scale:g}" if model.converted.input_scale != 1 else ""
+    print(f"input data: RGB, take away mean {means}{rest}")
