@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from common.errors import ConfigError, SSDError, did_you_mean
 
+_LARGEST_SIDE = 8192  # pixels of a network's input
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
@@ -42,7 +43,8 @@ class CommandParser(argparse.ArgumentParser):
         """Parse a command line; an unknown flag is an error that names the closest one."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
+            shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+            flags = [flag for action in shown for flag in action.option_strings]
             hint = did_you_mean(unknown[0].split("=")[0], flags) if unknown[0].startswith("-") else ""
             self.error(f"unknown argument {unknown[0]}{hint if 'did you' in hint else ''}")
         return parsed
@@ -102,15 +104,15 @@ def parse_shape(text: str) -> tuple[int, int]:
         (height, width) in pixels.
 
     Raises:
-        argparse.ArgumentTypeError: the text is not one or two whole numbers of at least 32.
+        argparse.ArgumentTypeError: the text is not one or two whole numbers from 32 to 8192.
     """
     parts = re.split(r"[,x]", str(text).strip("()[] ").replace(" ", ""))
     if len(parts) in (1, 2) and all(part.isdigit() for part in parts):
         height, width = int(parts[0]), int(parts[-1])
-        if min(height, width) >= 32:
+        if min(height, width) >= 32 and max(height, width) <= _LARGEST_SIDE:
             return height, width
     raise argparse.ArgumentTypeError(
-        f"expected HEIGHT or HEIGHT,WIDTH in pixels, at least 32 each (300 or 300,400), found {text!r}"
+        f"expected HEIGHT or HEIGHT,WIDTH in pixels, 32 to {_LARGEST_SIDE} each (300 or 300,400), found {text!r}"
     )
 
 
@@ -218,6 +220,9 @@ def run(module: str) -> None:
         stream.reconfigure(errors="backslashreplace")  # class names that the terminal cannot show
     try:
         main = importlib.import_module(module).main
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
     except SSDError as error:
         sys.exit(report_error(error, debug="--debug" in sys.argv))
     except ModuleNotFoundError as error:

@@ -132,7 +132,7 @@ def contexts(gpus: str | None, *, cpu: bool = False) -> list:
     for number in numbers:
         if not number.isdecimal() or int(number) >= there:
             raise DependencyError(
-                f"--gpus {gpus}: GPU {number!r} is not here (GPUs that MXNet sees: {there});"
+                f"--gpus {gpus}: GPU {number!r} is not here (MXNet sees {there or 'no'} GPUs);"
                 " leave the flag out to use what there is, or give --cpu; NVIDIA GPUs need the mxnet-cu112 wheel"
             )
     return [mx.gpu(int(number)) for number in numbers]

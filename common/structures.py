@@ -89,6 +89,11 @@ class Detections:
     def __len__(self) -> int:
         return len(self.class_id)
 
+    def __repr__(self) -> str:
+        """Return a line: how many there are, and the best few."""
+        best = ", ".join(f"{self.name(i)} {self.score[i]:.3f}" for i in range(min(3, len(self))))
+        return f"Detections({len(self)}{': ' + best if best else ''}{', ...' if len(self) > 3 else ''})"
+
     def above(self, threshold: float) -> Detections:
         """Return the detections whose score is above the threshold."""
         return self.select(self.score > threshold)

@@ -16,6 +16,7 @@ from common import images
 from common.command import CommandParser, add_switch, command, parse_shape
 from common.errors import ConfigError, RecordError
 from common.files import write_bytes
+from dataset.augmentation import RECIPES, recipe
 from dataset.preview import preview_batches
 from dataset.records import RecordDataset
 from dataset.verify import VerifyReport, verify
@@ -41,6 +42,9 @@ def build_parser() -> CommandParser:
     draw.add_argument(
         "--draw", type=int, default=0, help="how many images to draw, before and after augmentation"
     )
+    draw.add_argument(
+        "--augment", default="ssd", metavar="NAME", help=f"recipe, as train.py takes it: {', '.join(RECIPES)}"
+    )
     draw.add_argument("--out", default="output/inspect", help="folder for them")
     draw.add_argument("--seed", type=int, default=0, help="of the choice of images and of the augmentation")
     return parser
@@ -52,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     if options.draw < 0:
         raise ConfigError(f"--draw {options.draw}: expected 0 or more")
+    recipe(options.augment)  # an unknown one is told now
     dataset = RecordDataset(options.records)
     if options.verify:
         _print_verification(dataset)
@@ -59,11 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     _print_box_sizes(dataset, options.data_shape)
     if options.draw:
         folder = Path(options.out)
-        count = draw_before(dataset, folder, count=options.draw, seed=options.seed)
-        count += draw_after(
-            dataset, folder, count=options.draw, seed=options.seed, data_shape=options.data_shape
+        drawn = draw_after(
+            dataset,
+            folder,
+            count=options.draw,
+            seed=options.seed,
+            data_shape=options.data_shape,
+            augment=options.augment,
         )
-        print(f"{count} pictures in {folder}")
+        draw_before(dataset, folder, drawn)
+        print(f"{2 * len(drawn)} pictures in {folder}")
     return 0
 
 
@@ -155,47 +165,48 @@ def _print_box_sizes(dataset: RecordDataset, data_shape: tuple[int, int]) -> Non
         print(f"  {name:<8}" + "".join(f"{value:>9.3f}" for value in np.percentile(values, _QUARTILES)))
 
 
-def draw_before(dataset: RecordDataset, folder: Path, *, count: int, seed: int) -> int:
+def draw_before(dataset: RecordDataset, folder: Path, chosen: Sequence[int]) -> None:
     """Draw records as they are packed.
 
     Args:
         dataset: the records.
         folder: for before-KEY.jpg.
-        count: how many.
-        seed: of the choice.
-
-    Returns:
-        How many were drawn.
+        chosen: positions of the records.
     """
-    chosen = np.random.default_rng(seed).permutation(len(dataset))[:count]
     for index in chosen:
-        record = dataset.read(int(index))
-        pixels = images.decode(record.image, dataset.where(int(index)))
+        record = dataset.read(index)
+        pixels = images.decode(record.image, dataset.where(index))
         name = f"before-{record.key:06d}.jpg"
         write_bytes(folder / name, images.encode_jpeg(_draw(pixels, record.label, dataset.class_names)))
-    return len(chosen)
 
 
 def draw_after(
-    dataset: RecordDataset, folder: Path, *, count: int, seed: int, data_shape: tuple[int, int]
-) -> int:
+    dataset: RecordDataset,
+    folder: Path,
+    *,
+    count: int,
+    seed: int,
+    data_shape: tuple[int, int],
+    augment: str = "ssd",
+) -> list[int]:
     """Draw images as training sees them, augmented.
 
     Args:
         dataset: the records.
-        folder: for after-000.jpg and so on.
+        folder: for after-KEY.jpg.
         count: how many.
-        seed: of the augmentation.
+        seed: of the choice and the augmentation.
         data_shape: (height, width) of the network's input.
+        augment: name of the recipe.
 
     Returns:
-        How many were drawn.
+        Positions of the records that were drawn.
     """
-    samples = preview_batches(dataset.path, data_shape, count, seed)
-    for number, (pixels, label) in enumerate(samples):
+    samples = preview_batches(dataset.path, data_shape, count, seed, augment)
+    for index, pixels, label in samples:
         drawn = _draw(pixels, label, dataset.class_names)
-        write_bytes(folder / f"after-{number:03d}.jpg", images.encode_jpeg(drawn))
-    return len(samples)
+        write_bytes(folder / f"after-{dataset.keys[index]:06d}.jpg", images.encode_jpeg(drawn))
+    return [index for index, _, _ in samples]
 
 
 def _draw(pixels: np.ndarray, label: np.ndarray, class_names: Sequence[str]) -> np.ndarray:

@@ -25,7 +25,8 @@ def preview_batches(
         augment: name of the augmentation.
 
     Returns:
-        [(pixels (H, W, 3) uint8 RGB, label (N, 6) of (class, xmin, ymin, xmax, ymax, difficult), normalised)].
+        [(position of the record, pixels (H, W, 3) uint8 RGB, label (N, 6) of (class, xmin, ymin, xmax, ymax,
+        difficult), normalised)].
     """
     dataset = RecordDataset(path)
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +45,13 @@ def preview_batches(
         for batch in iterator.epoch(0, next_epoch=False):
             pixels = batch.data[0].asnumpy().transpose(1, 2, 0) + (123, 117, 104)
             rows = batch.label[0].asnumpy()
-            images.append((np.clip(np.round(pixels), 0, 255).astype(np.uint8), rows[rows[:, 0] >= 0]))
+            images.append(
+                (
+                    int(batch.records[0]),
+                    np.clip(np.round(pixels), 0, 255).astype(np.uint8),
+                    rows[rows[:, 0] >= 0],
+                )
+            )
             if len(images) == count:
                 break
         iterator.close()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from common.command import CommandParser, command
+from common.errors import ConfigError
 
 
 def _parse_count(text: str) -> int:
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_scenes,
     )  # after the flags, because OpenCV and MXNet load slowly
 
+    if not args.train and not args.test:
+        raise ConfigError("--train 0 --test 0: nothing to draw: give one of them a number above 0")
     for set_name, count in (("train", args.train), ("test", args.test)):
         if count:
             write_scenes(

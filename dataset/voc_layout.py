@@ -89,7 +89,8 @@ def read_image_set(folder: Path, image_set: str) -> list[str]:
     if path is None:
         present = sorted({file.stem for place in places for file in place.glob("*.txt")})
         raise ConfigError(
-            f"--set {image_set}: no {image_set}.txt in {places[0]} or {places[1]}{did_you_mean(image_set, present)}"
+            f"--set {image_set}: no {image_set}.txt in {places[0]} or {places[1]}{did_you_mean(image_set, present)};"
+            " it is a text file with the name of an image, without its ending, on each line"
         )
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")

@@ -41,7 +41,7 @@ def build_parser() -> CommandParser:
     group.add_argument("--ext", metavar=".jpg", help="appended to the names of --images")
     group = parser.add_argument_group("results")
     group.add_argument(
-        "--out", default="output/demo", metavar="FOLDER", help="for annotated pictures and detections.json"
+        "--out", default="output/seen", metavar="FOLDER", help="for annotated pictures and detections.json"
     )
     group.add_argument(
         "--thresh", type=float, default=0.5, metavar="X", help="draw and write detections above this score"
@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     detector = open_detector(args)
     if args.thresh < detector.card.detection.score_threshold:
         detector = open_detector(args, score_threshold=args.thresh)
+    names = ", ".join(detector.class_names[:10]) + (", ..." if len(detector.class_names) > 10 else "")
+    print(f"detector {detector.name}: {names}")
     entries, failed = _look(detector, pictures, paths, args)
     summary = {
         "model": str(detector.prefix),

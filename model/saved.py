@@ -119,7 +119,7 @@ def resolve_epoch(
         why = "it was trained without validation" if card else "it has no card that says which"
         named = f"epoch {wanted}" if wanted != "best" else f"best epoch ({why})"
         listed = ", ".join(str(n) for n in there)
-        raise CheckpointError(f"{prefix}: no {named}: there are {listed}: give one by {flags[1]}")
+        raise CheckpointError(f"{prefix}: no {named}: kept are {listed}: give one by {flags[1]}")
     return number
 
 

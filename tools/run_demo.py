@@ -4,7 +4,9 @@ Draws, packs, trains from random weights, evaluates, deploys and detects, each b
 ends with a table of times and the picture to look at. Each command is printed before it runs.
 """
 
+import argparse
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -41,7 +43,7 @@ STEPS = (
         "detect",
         (
             "demo.py --prefix output/demo/ssd-deploy --dir data/scenes/JPEGImages"
-            " --images test_000000.jpg,test_000001.jpg,test_000002.jpg,test_000003.jpg --out output/demo/seen"
+            " --images test_000000.jpg,test_000001.jpg,test_000002.jpg,test_000003.jpg --out output/demo/seen --force"
         ),
     ),
 )
@@ -51,7 +53,10 @@ def run_step(command: str) -> float:
     """Run one of the project's commands and return its seconds; a command that fails ends the demo with its code."""
     print(f"\n$ python {command}", flush=True)
     started = time.perf_counter()
-    code = subprocess.run([sys.executable, *shlex.split(command)], cwd=ROOT, check=False).returncode
+    process = subprocess.Popen([sys.executable, *shlex.split(command)], cwd=ROOT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command too, and it knows what to save
+    code = process.wait()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if code:
         sys.exit(code)
     return time.perf_counter() - started
@@ -67,6 +72,7 @@ def print_table(rows: list[tuple[str, float]]) -> None:
 
 def main() -> int:
     """Run every step, then tell the times and where to look."""
+    argparse.ArgumentParser(prog="run_demo.py", description=__doc__.split("\n\n")[1]).parse_args()
     rows = [(name, run_step(command)) for name, command in STEPS]
     print_table(rows)
     pictures = sorted((ROOT / "output" / "demo" / "seen").glob("*.[jp][pn]g"))

@@ -69,7 +69,7 @@ def _train(args: argparse.Namespace, prefix: str, argv: list[str]) -> int:
     wanted = args.resume if args.resume not in ("-1", "0") else None
     contexts = _contexts(args, prefix, resumed=wanted is not None)
     plan = plan_resume(args, prefix, wanted, contexts) if wanted else plan_new(args, prefix, contexts)
-    log.info(" ".join(["train.py", *argv]))
+    log.info(shlex.join(["train.py", *argv]))
     run = _make_run(plan, prefix, contexts, args)
     try:
         try:

@@ -21,6 +21,7 @@ from train.settings import BASE_RATES, DEFAULT_RATE, RATE_SCALES, TrainSettings
 
 log = logging.getLogger(__name__)
 
+_LARGEST_SIZE = 4  # of a default box; larger ones are pixels by mistake
 DEFAULT_SHAPE = (300, 300)  # (height, width), mxnet-ssd's
 
 # Flags that a resumed run may change without becoming another network.
@@ -47,6 +48,12 @@ def changed_anchors(args: argparse.Namespace, anchors: AnchorConfig) -> AnchorCo
                 f"{flag}: found {len(given)} entries, expected {len(anchors.sizes)}, one for each feature map"
             )
     if args.anchor_sizes:
+        largest = max((size for sizes in args.anchor_sizes for size in sizes), default=0)
+        if largest > _LARGEST_SIZE:
+            raise ConfigError(
+                f"--anchor-sizes: found {largest:g}, expected sides relative to the image's height (0.1, not 30"
+                f" pixels), {_LARGEST_SIZE} at most"
+            )
         changes["sizes"] = args.anchor_sizes
     if args.anchor_ratios:
         ratios, maps = args.anchor_ratios, args.anchor_sizes or anchors.sizes

@@ -14,6 +14,7 @@ from common.errors import ConfigError
 from common.files import write_text
 
 log = logging.getLogger("train")
+_DATA_BOUND = 0.2  # of the time waited for data; below it more decoding would gain next to nothing
 
 
 @dataclass
@@ -161,10 +162,11 @@ def epoch_line(row: dict, end_epoch: int, eta_seconds: float) -> str:
     """
     score = f"  mAP {float(row['mAP']):.4f}" if row.get("mAP") not in (None, "") else ""
     waited = float(row["waited_for_data"])
+    bound = "data" if waited > _DATA_BOUND else "compute"
     return (
         f"epoch {row['epoch']}/{end_epoch}  cls {float(row['cls_loss']):.4f}  loc {float(row['loc_loss']):.4f}"
         f"  lr {row['lr']}  {float(row['positives_per_image']):.1f} pos/image"
         f"  {float(row['images_per_second']):.1f} images/s"
-        f"  {'data' if waited > 0.1 else 'compute'}-bound (waited {waited:.0%} for data)"
+        f"  {bound}-bound (waited {waited:.0%} for data)"
         f"{score}  ETA {duration(eta_seconds)}"
     )

@@ -28,6 +28,8 @@ from train.validation import Validation
 
 log = logging.getLogger(__name__)
 
+_DIVERGED = 200.0  # classification loss; random weights have 5 to 40
+
 
 class Interrupted(Exception):
     """The user stopped the run; everything is saved."""
@@ -171,6 +173,11 @@ class Run:
         self.checkpoints.save_epoch(done, params, self.devices.states(), entry)
         eta = (self.settings.end_epoch - done) * sums.seconds
         log.info(epoch_line(row, self.settings.end_epoch, eta))
+        if entry["cls_loss"] > _DIVERGED:
+            log.warning(
+                f"  the loss is far beyond what a young network has ({entry['cls_loss']:.3g}): training diverges;"
+                " take a smaller --lr"
+            )
         if self.validation is not None and due:
             log.info("  " + "  ".join(f"{name} {_show(score)}" for name, score in entry["AP"].items()))
 

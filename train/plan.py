@@ -30,7 +30,7 @@ from train.from_flags import (
     resumed_detection,
     resumed_settings,
 )
-from train.settings import TrainSettings
+from train.settings import BASE_RATES, TrainSettings
 from train.start import initial_params, transfer
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,12 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
         )
     network = chosen_network(args, len(class_names))
     settings = new_settings(args, network, contexts)
+    _check_batch(settings, train)
+    if not settings.pretrained and network.network not in BASE_RATES:
+        log.warning(
+            f"{network.network} starts from random weights: it needs a long run and much data; --pretrained PREFIX"
+            " starts from a detector's weights, --network ssd7 is made for random ones"
+        )
     val = _open_validation(settings.val_path, class_names)
     symbol = training_symbol(heads(network), network.num_classes, network.anchors.variances, settings.loss)
     shapes = input_shapes(settings, network.data_shape, train)
@@ -116,6 +122,11 @@ def plan_resume(args: argparse.Namespace, prefix: str, wanted: str, contexts: li
             f"{settings.train_path}: not the records that {prefix} was trained on (another sha256):"
             " give those by --train-path, or start a new run with --pretrained"
         )
+    if not card.epochs and not card.interrupted:
+        raise CheckpointError(
+            f"{prefix}: the run was ended before its first epoch was saved, so there is nothing to resume: start it"
+            " again without --resume"
+        )
     checkpoints = Checkpoints(prefix, card, settings.checkpoint_period)
     position = checkpoints.load_position(wanted)
     checkpoints.drop_after(position, overwrite=args.overwrite)
@@ -126,6 +137,18 @@ def plan_resume(args: argparse.Namespace, prefix: str, wanted: str, contexts: li
     training = {"results": "results.csv", **card.training}
     card = dataclasses.replace(checkpoints.card, detection=resumed_detection(args, card), training=training)
     return Plan(settings, card, symbol, position, train, val, checkpoints)
+
+
+def _check_batch(settings: TrainSettings, train: RecordDataset) -> None:
+    """Refuse a batch that takes every image more than once.
+
+    Raises:
+        ConfigError: there are fewer images.
+    """
+    if settings.batch_size > len(train):
+        raise ConfigError(
+            f"--batch-size {settings.batch_size}: {train.path} has {len(train)} images, expected that many at most"
+        )
 
 
 def _check_position(position: Position, settings: TrainSettings, card: Card, prefix: str) -> None:

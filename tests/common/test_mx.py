@@ -143,7 +143,7 @@ def test_gpus_that_are_there(monkeypatch, there, gpus, expected):
 @pytest.mark.parametrize(("there", "gpus"), [(0, "0"), (1, "0,1"), (1, "-1"), (1, "x"), (1, "0,"), (2, "²")])
 def test_gpu_that_is_not_there_is_an_error(monkeypatch, there, gpus):
     pretend_gpus(monkeypatch, there)
-    with pytest.raises(DependencyError, match=rf"GPUs that MXNet sees: {there}\)"):
+    with pytest.raises(DependencyError, match=rf"MXNet sees {there or 'no'} GPUs"):
         contexts(gpus)
 
 

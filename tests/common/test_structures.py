@@ -135,3 +135,15 @@ def test_records_are_plain_json():
         "box": [0.0, 0.0, 0.5, 1.0],
     }
     assert found.in_pixels(3, 7).as_records()[1]["box"] == [0.3, 1.4, 0.9, 2.8]
+
+
+def test_detections_print_as_a_line():
+    found = Detections(
+        np.array([1, 0, 0, 1]),
+        np.array([0.9, 0.8, 0.7, 0.6], np.float32),
+        np.zeros((4, 4)),
+        None,
+        ("cat", "dog"),
+    )
+    assert repr(found) == "Detections(4: dog 0.900, cat 0.800, cat 0.700, ...)"
+    assert repr(found.above(2)) == "Detections(0)"

@@ -92,7 +92,7 @@ def test_box_sizes_are_relative_to_the_inputs_height():
 def test_pictures_show_the_boxes(packed, tmp_path):
     pytest.importorskip("common.drawing")
     dataset = RecordDataset(packed)
-    assert draw_before(dataset, tmp_path / "out", count=99, seed=0) == 5
+    draw_before(dataset, tmp_path / "out", range(5))
     plain = images.decode(dataset.read(0).image, "x")
     drawn = images.read(tmp_path / "out" / "before-000000.jpg")
     assert drawn.shape == plain.shape
@@ -107,6 +107,18 @@ def test_pictures_after_augmentation_are_drawn(packed, tmp_path, capsys):
         pytest.fail(str(error))
     assert code == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names[:2] == ["after-000.jpg", "after-001.jpg"]
     assert len(names) == 4
-    assert images.read(tmp_path / "out" / "after-000.jpg").shape == (64, 64, 3)
+    assert [name.replace("after", "before") for name in names[:2]] == names[2:]  # the same images, twice
+    assert images.read(tmp_path / "out" / names[0]).shape == (64, 64, 3)
+
+
+def test_pictures_show_the_recipe_that_is_asked_for(packed, tmp_path, capsys):
+    flags = ["--draw", "5", "--data-shape", "48,64", "--augment"]
+    assert main([str(packed), *flags, "none", "--out", str(tmp_path / "none")]) == 0
+    assert main([str(packed), *flags, "ssd", "--out", str(tmp_path / "ssd")]) == 0
+    names = sorted(path.name for path in (tmp_path / "none").glob("after-*"))
+    pairs = [[images.read(tmp_path / recipe / name).astype(int) for recipe in ("none", "ssd")] for name in names]
+    assert max(np.abs(one - other).max() for one, other in pairs) > 60
+    capsys.readouterr()
+    assert main([str(packed), *flags, "sdd"]) == 2
+    assert "--augment sdd: no such recipe; did you mean ssd" in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_bad_pictures_are_left_out_and_the_rest_done(toy_prefix, photos, tmp_pat
     ("flags", "message"),
     [
         (["--images", "nowhere.jpg"], "nowhere.jpg: no such file"),
-        (["--images", "PHOTO", "--epoch", "7"], "no epoch 7: there are 3"),
+        (["--images", "PHOTO", "--epoch", "7"], "no epoch 7: kept are 3"),
         (["--images", "PHOTO", "--epoch", "newest"], "expected best, last or a number"),
         (["--images", "PHOTO", "--thresh", "2"], "--thresh 2.0"),
         (["--images", "PHOTO", "--nms", "2"], "error: --nms is 2.0"),
@@ -183,10 +183,10 @@ def test_without_flags_the_shipped_detector_looks_at_drawn_scenes(toy_prefix, tm
     monkeypatch.setattr("detect.flags.SHIPPED_MODEL", toy_prefix)
     monkeypatch.chdir(tmp_path)
     assert main([]) == 0
-    results = read_results(tmp_path / "output" / "demo")
+    results = read_results(tmp_path / "output" / "seen")
     assert len(results["images"]) == 8
     assert (
-        len({Image.open(path).tobytes() for path in (tmp_path / "output" / "demo").glob("scene-*.png")}) == 8
+        len({Image.open(path).tobytes() for path in (tmp_path / "output" / "seen").glob("scene-*.png")}) == 8
     )
 
 

@@ -98,14 +98,14 @@ def test_best_is_taken_then_last(small):
 
 
 def test_wrong_epoch_lists_those_there_are(prefix, tmp_path):
-    with pytest.raises(CheckpointError, match=r"no epoch 7: there are 3: give one by --epoch"):
+    with pytest.raises(CheckpointError, match=r"no epoch 7: kept are 3: give one by --epoch"):
         load(prefix, 7)
     shutil.copy(params_path(prefix, 3), params_path(prefix, 12))
-    with pytest.raises(CheckpointError, match="no epoch 12: there are 3"):
+    with pytest.raises(CheckpointError, match="no epoch 12: kept are 3"):
         load(prefix, 12)  # the card does not name it: it does not exist
     card_path(prefix).unlink()
     assert load(prefix, 12).epoch == load(prefix).epoch == 12
-    with pytest.raises(CheckpointError, match=r"no epoch 7: there are 3, 12"):
+    with pytest.raises(CheckpointError, match=r"no epoch 7: kept are 3, 12"):
         load(prefix, "7")
     with pytest.raises(CheckpointError, match=r"no best epoch \(it has no card that says which\).*3, 12"):
         load(prefix, "best")

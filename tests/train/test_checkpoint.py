@@ -154,7 +154,8 @@ def test_run_killed_before_its_first_checkpoint_is_begun_anew(trainer, monkeypat
         with pytest.raises(Killed):
             trainer.new("run", *ONE_BATCH, "--end-epoch", "4")
     assert trainer.resume("run") == 2
-    assert "run" in capsys.readouterr().err
+    if number > 1:  # the card is there
+        assert "nothing to resume: start it again without --resume" in capsys.readouterr().err
     assert trainer.new("run", *ONE_BATCH, "--end-epoch", "4") == 0
     assert trainer.bytes("run") == trainer.unbroken(*ONE_BATCH)
 
@@ -186,6 +187,6 @@ def test_overwrite_replaces_only_when_the_new_run_can_begin(trainer, trained, ca
 def test_new_run_does_not_replace_a_detector(trainer, trained, capsys):
     assert trainer.new("run", "--end-epoch", "1") == 2
     error = capsys.readouterr().err
-    assert "a detector lies there (2 epochs, the last 2): --resume goes on with it" in error
+    assert "a detector lies there (its last epoch is 2): --resume goes on with it" in error
     os.remove(f"{trained}.json")  # as mxnet-ssd's own files are
     assert trainer.new("run", "--end-epoch", "1") == 2

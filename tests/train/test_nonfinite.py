@@ -96,3 +96,10 @@ def test_nan_on_a_stop_keeps_the_last_good_checkpoint(trainer, monkeypatch, sign
     assert trainer.new("run", "--end-epoch", "3") == 2
     assert "epoch 2 batch 2: parameter bn7_moving_var is not finite" in capfd.readouterr().err
     assert (trainer.card("run").last, trainer.card("run").interrupted) == (1, None)
+
+
+def test_loss_that_grows_beyond_reason_is_told(trainer):
+    assert trainer.new("far", "--lr", "50", "--end-epoch", "2", "--seed", "1") == 0
+    assert "training diverges; take a smaller --lr" in " ".join(trainer.log("far").split())
+    assert trainer.new("near", "--lr", "0.01", "--end-epoch", "2", "--seed", "1") == 0
+    assert "diverges" not in trainer.log("near")

@@ -102,7 +102,7 @@ def test_transfer_takes_the_epoch_that_is_asked_for(params, tmp_path):
     for wanted, value in ((None, 4), ("1", 1), ("last", 4)):
         (arguments, _), _ = transfer(params, str(tmp_path / "vgg"), wanted)
         assert (arguments["conv1_weight"].asnumpy() == value).all()
-    with pytest.raises(CheckpointError, match="no epoch 2: there are 1, 4: give one by --epoch"):
+    with pytest.raises(CheckpointError, match="no epoch 2: kept are 1, 4: give one by --epoch"):
         transfer(params, str(tmp_path / "vgg"), "2")
 
 
