@@ -122,7 +122,7 @@ def _config(graph: Graph, layer: Layer, p, activation: str) -> DetectionConfig:
         return DetectionConfig(
             score_threshold=max(0.0, threshold),
             nms_threshold=max(0.0, p.nms_param.nms_threshold),
-            nms_topk=p.nms_param.top_k if p.nms_param.top_k > -1 else -1,
+            nms_topk=p.nms_param.top_k if p.nms_param.HasField("top_k") and p.nms_param.top_k > -1 else -1,
             keep_topk=p.keep_top_k if p.keep_top_k > -1 else -1,
             activation=activation,
             clip=p.clip,

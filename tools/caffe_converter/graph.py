@@ -160,7 +160,10 @@ def _finish(net: Net, graph: Graph, heads: Heads | None) -> tuple:
     if not outputs:
         raise ConversionError(f"{net.path}: the net has no output")
     symbols = [_as_output(graph, name, graph.blobs[name]) for name in outputs]
-    return (mx.sym.Group(symbols) if len(symbols) > 1 else symbols[0]), tuple(outputs)
+    symbol = mx.sym.Group(symbols) if len(symbols) > 1 else symbols[0]
+    if "data" not in symbol.list_arguments():
+        raise ConversionError(f"{net.path}: its outputs ({', '.join(outputs)}) do not depend on the image")
+    return symbol, tuple(outputs)
 
 
 def _as_output(graph: Graph, name: str, value: Value | Priors):
