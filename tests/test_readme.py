@@ -16,6 +16,7 @@ PARSERS = {
     "tools/prepare_dataset.py": "dataset.prepare_command",
     "tools/inspect_records.py": "dataset.inspect_command",
     "tools/benchmark.py": "train.benchmark",
+    "tools/caffe_converter/convert_model.py": "tools.caffe_converter.model_command",
 }
 
 
