@@ -104,7 +104,7 @@ def _import(library: str, wheel: str) -> ModuleType:
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
 restore_numpy_aliases()
 num_threads = threads.choose_threads()
-cv2 = _import("cv2", "opencv-python-headless")
+cv2 = _import("cv2", "'opencv-python-headless<4.12'")
 mx = _import("mxnet", "mxnet==1.9.1")
 
 

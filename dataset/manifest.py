@@ -6,6 +6,7 @@ that packing the same data twice gives the same bytes.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from common.errors import ConfigError, RecordError
 from common.files import read_json, sha256
 from common.structures import Sample
 from dataset.record_io import REPACK
+
+_log = logging.getLogger(__name__)
 
 FORMAT = "ssd-records"
 FORMAT_VERSION = 1
@@ -171,7 +174,8 @@ def check_target(paths: RecordPaths, overwrite: bool) -> None:
     if not present or overwrite:
         return
     try:
-        read_manifest(paths.manifest)
+        old = read_manifest(paths.manifest)
+        _log.warning("%s: replaces an earlier pack of %d images", paths.rec, old["images"])
     except RecordError as error:
         raise ConfigError(
             f"{present[0]}: it exists and was not written by this program (no manifest {paths.manifest.name} that"

@@ -101,7 +101,8 @@ class RecordFile:
             self._stream: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 (open as long as the object lives)
         except OSError as error:
             raise RecordError(
-                f"{path}: records cannot be read ({error.strerror or error}){_hint(path)}"
+                f"{path}: records cannot be read ({error.strerror or error})"
+                f"{_hint(path) or ': tools/prepare_dataset.py packs records'}"
             ) from error
         self.size = os.fstat(self._stream.fileno()).st_size
         try:

@@ -58,10 +58,13 @@ def refuse_existing(prefix: str, *, overwrite: bool) -> None:
     begun = card is not None and card.interrupted is not None
     if there or begun:
         raise ConfigError(
-            f"--prefix {prefix}: a detector lies there (its last epoch is {max(there, default=0)}"
-            f"{', and a part of one' if begun else ''}): --resume goes on with it, another --prefix keeps it,"
-            " --overwrite replaces it"
+            f"--prefix {prefix}: a detector lies there ({_count(there)}{', and a part of one' if begun else ''}):"
+            " --resume goes on with it, another --prefix keeps it, --overwrite replaces it"
         )
+
+
+def _count(epochs: list[int]) -> str:
+    return f"its last epoch is {max(epochs)}" if epochs else "no whole epoch"
 
 
 class Checkpoints:

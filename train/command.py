@@ -76,6 +76,10 @@ def _train(args: argparse.Namespace, prefix: str, argv: list[str]) -> int:
             run.train(plan.position)
         finally:
             run.batches.close()
+    except KeyboardInterrupt:
+        saved = run.checkpoints.last_good()
+        log.info(f"stopped at once; {saved}; go on with: {_resume_command(args, prefix)}")
+        return 130
     except Interrupted as stopped:
         log.info(f"stopped: {stopped}; go on with: {_resume_command(args, prefix)}")
         return 130

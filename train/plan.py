@@ -115,6 +115,11 @@ def plan_resume(args: argparse.Namespace, prefix: str, wanted: str, contexts: li
         )
     _refuse_other_network(args, card)
     settings = resumed_settings(args, card, prefix, contexts)
+    if not Path(settings.train_path).exists():
+        raise RecordError(
+            f"{settings.train_path}: the run's records are not there, seen from {Path.cwd()}: go to the folder where"
+            " the run was started, or give them by --train-path"
+        )
     train = RecordDataset(settings.train_path)
     train.check_classes(card.class_names)
     if train.sha256() != card.training["data_sha256"]:

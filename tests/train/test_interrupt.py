@@ -32,7 +32,7 @@ def test_run_stopped_in_its_first_batch_ends_like_an_unbroken_one(trainer, signa
     assert trainer.new("run", "--end-epoch", "4") == 130
     assert trainer.card("run").last is None
     assert trainer.new("run", "--end-epoch", "4") == 2
-    assert "a detector lies there (0 epochs, the last 0, and a part of one)" in capsys.readouterr().err
+    assert "a detector lies there (no whole epoch, and a part of one)" in capsys.readouterr().err
     assert trainer.resume("run") == 0
     assert trainer.bytes("run") == trainer.unbroken()
 
@@ -106,7 +106,9 @@ def test_second_ctrl_c_stops_at_once_and_the_last_epoch_stays(trainer, signal_at
 
     monkeypatch.setattr(DeviceGroup, "update", twice)
     assert trainer.new("run", "--end-epoch", "4") == 130
-    assert "stopped" in capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "stopped at once; epoch 1 of" in printed
+    assert "go on with: python train.py --prefix" in printed
     assert (trainer.card("run").last, trainer.card("run").interrupted) == (1, None)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert trainer.resume("run") == 0

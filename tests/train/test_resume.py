@@ -155,7 +155,7 @@ def test_flags_of_the_first_run_may_be_given_again(trainer):
         (("--class-names", "cat,dog"), "--class-names"),
         (("--pretrained", "model/vgg"), "--pretrained model/vgg"),
         (("--optimizer", "adam"), "resume with the optimiser and the frozen parameters of the first run"),
-        (("--resume", "7"), "no epoch 7: there are 1, 2: give one by --resume"),
+        (("--resume", "7"), "no epoch 7: kept are 1, 2: give one by --resume"),
         (("--resume", "first"), "--resume first: expected best, last or a number"),
         (("--resume", "²"), "--resume ²: expected best, last or a number"),
     ],
