@@ -1,5 +1,6 @@
 """deploy.py: takes the loss layers off a checkpoint, puts the detection tail on, writes PREFIX-deploy with its card.
 
+With --onnx the same becomes one ONNX file, PREFIX.onnx.
 Works on the graph alone, without the Python code that built the network. Nothing that changes results is folded in.
 """
 
@@ -7,18 +8,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import tempfile
 from pathlib import Path
 
 from common.command import CommandParser, add_switch, command, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
 from common.settings import with_flags
 from detect.flags import DETECTION_FLAGS, add_mean_flags, find_prefix, stated_mean
-from model.card import DEPLOYED, Card, card_path, read_card, write_card
+from model.card import DEPLOYED, Card
+from model.deployed import refuse_foreign, write_detector
 from model.graph import inference_symbol, keep_used, num_classes_of
+from model.onnx_export import refuse_foreign_file, refuse_quantised, write_onnx
+from model.onnx_file import FLOAT, INSIDE, OUTSIDE, SUFFIX, UINT8, ExportSettings, is_onnx
 from model.parameters import check_fit
-from model.saved import SavedDetector, epochs_on_disk, load, params_path, require_card, save, symbol_path
+from model.saved import SavedDetector, load, params_path, require_card, symbol_path
 from symbol.presets import network_names
 
 
@@ -35,7 +37,12 @@ def build_parser() -> CommandParser:
         help="of the trained detector; one that ends in _ gets NETWORK_SHAPE appended",
     )
     source.add_argument("--epoch", metavar="best|last|N", help="which epoch (default best, else last)")
-    source.add_argument("--out", metavar="PREFIX", help="where to write (default PREFIX-deploy)")
+    source.add_argument(
+        "--out",
+        metavar="PREFIX",
+        help="where to write (default PREFIX-deploy); with --onnx a file (default PREFIX.onnx)",
+    )
+    _add_onnx_flags(parser)
     bare = parser.add_argument_group("for files without a card (mxnet-ssd's own)")
     bare.add_argument("--network", metavar="NAME", help=", ".join(network_names()))
     bare.add_argument(
@@ -58,6 +65,25 @@ def build_parser() -> CommandParser:
     return parser
 
 
+def _add_onnx_flags(parser: CommandParser) -> None:
+    """Add the flags of the ONNX export; None stands for what is not given."""
+    group = parser.add_argument_group("ONNX")
+    group.add_argument("--onnx", action="store_true", help="write an ONNX file in place of MXNet's files")
+    group.add_argument(
+        "--onnx-nms",
+        choices=(INSIDE, OUTSIDE),
+        help="inside: outputs boxes, scores, classes, num (default); outside: scores and boxes of all default boxes",
+    )
+    add_switch(
+        group, "--dynamic-batch", default=None, help="take any number of images at once (default: one)"
+    )
+    group.add_argument(
+        "--onnx-input",
+        choices=(FLOAT, UINT8),
+        help="float: (N, 3, H, W), 0 to 255 (default); uint8: (N, H, W, 3); RGB both",
+    )
+
+
 @command
 def main(argv: list[str] | None = None) -> int:
     """Run deploy.py.
@@ -66,28 +92,68 @@ def main(argv: list[str] | None = None) -> int:
         argv: flags, those of the process where None.
     """
     args = build_parser().parse_args(argv)
+    settings = _onnx_settings(args)
     prefix = find_prefix(args)
+    if is_onnx(prefix):
+        raise ConfigError(f"--prefix {prefix}: is an ONNX file: give the prefix that it was made from")
     saved = load(prefix, args.epoch)
     card = _card(args, saved)
-    out = args.out or f"{prefix}-deploy"
-    refuse_foreign(out, prefix)
+    out = args.out or (f"{prefix}{SUFFIX}" if settings else f"{prefix}-deploy")
+    if settings:
+        refuse_quantised(saved, card)
+        refuse_foreign_file(out)
+    else:
+        refuse_foreign(out, prefix, made_from="prefix")
     symbol, params = deploy(saved, card)
+    if settings:
+        write_onnx(SavedDetector(prefix, saved.epoch, symbol, *params, saved.card), card, out, settings)
+    else:
+        _write(out, prefix, saved.epoch, symbol, params, card)
+    print(_summary(out, prefix, saved.epoch, card, settings))
+    return 0
+
+
+def _write(out: str, prefix: str, epoch: int, symbol, params: tuple[dict, dict], card: Card) -> None:
+    """Write MXNet's files, with a card that says where they came from."""
     card = dataclasses.replace(
         card,
         graph=DEPLOYED,
         interrupted=None,
-        source={"prefix": Path(prefix).name, "epoch": saved.epoch},
-        epochs={saved.epoch: _kept_entry(card, saved.epoch)},
+        source={"prefix": Path(prefix).name, "epoch": epoch},
+        epochs={epoch: _kept_entry(card, epoch)},
     )
-    _write(out, saved.epoch, symbol, params, card)
+    write_detector(out, epoch, symbol, params, card)
+
+
+def _onnx_settings(args: argparse.Namespace) -> ExportSettings | None:
+    """Return what the flags of the ONNX export say, None without --onnx.
+
+    Raises:
+        ConfigError: there are some and --onnx is missing.
+    """
+    given = {"nms": args.onnx_nms, "dynamic_batch": args.dynamic_batch, "layout": args.onnx_input}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.onnx:
+        return ExportSettings(**given)
+    if given:
+        raise ConfigError("--onnx-nms, --dynamic-batch and --onnx-input are for ONNX files: give --onnx too")
+    return None
+
+
+def _summary(out: str, prefix: str, epoch: int, card: Card, settings: ExportSettings | None) -> str:
+    """Return the line that says what was written."""
     tail = card.detection
     across = ", across classes" if tail.force else ""
-    print(
-        f"{out}: epoch {saved.epoch} of {prefix}, {card.data_shape[0]}x{card.data_shape[1]},"
-        f" {card.num_classes} classes; score > {tail.score_threshold:g}, NMS {tail.nms_mode} at {tail.nms_threshold:g}"
+    found = (
+        f"score > {tail.score_threshold:g}, NMS {tail.nms_mode} at {tail.nms_threshold:g}"
         f"{across}, at most {tail.keep_topk} detections"
     )
-    return 0
+    if settings:
+        found = "scores and boxes without NMS" if settings.nms == OUTSIDE else found
+        found += f"; {settings.layout} input, {'any batch' if settings.dynamic_batch else 'one image'}"
+        found += "; onnxruntime finds what MXNet finds"
+    height, width = card.data_shape
+    return f"{out}: epoch {epoch} of {prefix}, {height}x{width}, {card.num_classes} classes; {found}"
 
 
 def deploy(saved: SavedDetector, card: Card) -> tuple:
@@ -113,73 +179,6 @@ def deploy(saved: SavedDetector, card: Card) -> tuple:
     params = keep_used(symbol, saved.arg_params, saved.aux_params)
     check_fit(symbol, *params, card.data_shape, str(params_path(saved.prefix, saved.epoch)))
     return symbol, params
-
-
-def refuse_foreign(out: str, source: str) -> None:
-    """Refuse to write over the source, or over anything that deploy.py did not write.
-
-    Args:
-        out: prefix to write.
-        source: prefix that is read.
-
-    Raises:
-        ConfigError: it is one of these.
-    """
-    if out.endswith(("/", os.sep)):
-        raise ConfigError(f"--out {out}: is a folder: give the beginning of the files' names too")
-    if Path(out).resolve() == Path(source).resolve():
-        raise ConfigError(f"--out {out}: is the source itself, which would be lost: give another prefix")
-    card = read_card(out)
-    there = [params_path(out, number) for number in epochs_on_disk(out)]
-    if card is None:
-        foreign = [path for path in (symbol_path(out), *there) if path.exists()]
-    elif card.graph != DEPLOYED:
-        foreign = [card_path(out)]
-    else:
-        foreign = [path for path in there if path not in _own_params(out, card)]
-    if foreign:
-        raise ConfigError(
-            f"{foreign[0]}: is there and was not written by deploy.py: give another prefix by --out"
-        )
-
-
-def _own_params(out: str, card: Card) -> list[Path]:
-    """Return the parameter files that an earlier deploy.py wrote, or was about to write."""
-    numbers = {*card.epochs, card.source.get("epoch")}
-    return [params_path(out, number) for number in sorted(n for n in numbers if isinstance(n, int))]
-
-
-def _write(out: str, epoch: int, symbol, params: tuple[dict, dict], card: Card) -> None:
-    """Write the detector whole beside its place, then let it take the place of what an earlier deploy.py wrote.
-
-    Raises:
-        ConfigError: there is no room, or no right to write; what was there is there still.
-    """
-    place = Path(out)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as folder:
-            whole = Path(folder) / place.name
-            save(whole, epoch, symbol, params, card)
-            _claim(out, card)
-            os.replace(symbol_path(whole), symbol_path(out))
-            os.replace(params_path(whole, epoch), params_path(out, epoch))
-            os.replace(card_path(whole), card_path(out))
-    except OSError as error:
-        raise ConfigError(
-            f"{out}: cannot be written ({error.strerror or error}): choose another --out"
-        ) from error
-
-
-def _claim(out: str, card: Card) -> None:
-    """Remove what an earlier deploy.py wrote at this prefix, and say in a card without epochs whose it is from now on.
-
-    Killed at any moment, deploy.py finds its own files here when it is run again.
-    """
-    old = read_card(out)
-    for path in _own_params(out, old) if old else ():
-        path.unlink(missing_ok=True)
-    write_card(out, dataclasses.replace(card, epochs={}, best=None, last=None))
 
 
 def _card(args: argparse.Namespace, saved: SavedDetector) -> Card:

@@ -1,16 +1,17 @@
 """The Detector: images in, Detections out.
 
-It takes what train or deploy wrote, or mxnet-ssd's own files with what their card would say given by hand. Loss layers
-are taken off and the detection tail is put on where the graph has them and lacks it. One path serves validation in
-training, evaluate and detect, so that a model has one mAP.
+It takes what train or deploy wrote, ONNX files included, or mxnet-ssd's own files with what their card would say given
+by hand. Loss layers are taken off and the detection tail is put on where the graph has them and lacks it. One path
+serves validation in training, evaluate and detect, so that a model has one mAP.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,11 @@ from common.mx import contexts, num_threads
 from common.structures import Detections
 from detect.executors import Executors
 from detect.graph import Plan, make_plan
+from detect.onnx_session import OnnxDetector, OnnxExecutors, OnnxPlan, load_onnx, make_onnx_plan
 from detect.pipeline import in_chunks, map_ahead
 from detect.preprocess import Source, load_pixels, network_input
 from model.graph import keep_used
+from model.onnx_file import is_onnx
 from model.saved import SavedDetector, load
 
 _MOST_THREADS = 4  # that decode; more than the network can be fed with
@@ -49,16 +52,19 @@ class Detector:
     Not to be shared between threads; several Detectors in several threads are fine.
 
     Args:
-        prefix: of the saved detector, without "-symbol.json".
+        prefix: of the saved detector, without "-symbol.json"; or an ONNX file that deploy.py wrote, "MODEL.onnx".
         epoch: "best", "last", a number, or None for best, else last.
         context: a device or a list of devices that take batches in turn; None takes every GPU, else the CPU.
         batch_size: how many images are computed at once.
+        providers: of onnxruntime, for an ONNX file, in order of preference; none takes CUDA where it is, and the CPU.
         **settings: of the detection tail, in place of the card's (score_threshold, nms_threshold, nms_topk, keep_topk,
             nms_mode, force); or of the card (network, data_shape, class_names, mean, std), needed where there is none.
+            An ONNX file has them built in; there a higher score_threshold alone is taken.
 
     Raises:
         CheckpointError: the files are missing, damaged, or do not fit the settings.
         ConfigError: a setting is unknown or cannot be.
+        DependencyError: onnxruntime is needed and is not installed.
     """
 
     def __init__(
@@ -68,30 +74,39 @@ class Detector:
         *,
         context=None,
         batch_size: int = 8,
+        providers: Sequence[str] = (),
         **settings,
     ):
-        self._open(load(prefix, epoch), context, batch_size, settings)
+        providers = (providers,) if isinstance(providers, str) else tuple(providers)
+        self._open(load_any(prefix, epoch, providers), context, batch_size, settings)
 
     @classmethod
-    def from_saved(cls, saved: SavedDetector, *, context=None, batch_size: int = 8, **settings) -> Detector:
+    def from_saved(
+        cls, saved: SavedDetector | OnnxDetector, *, context=None, batch_size: int = 8, **settings
+    ) -> Detector:
         """Make a Detector of a detector that is loaded already; arguments as for the class."""
         detector = cls.__new__(cls)
         detector._open(saved, context, batch_size, settings)
         return detector
 
-    def _open(self, saved: SavedDetector, context, batch_size: int, settings: dict) -> None:
+    def _open(self, saved: SavedDetector | OnnxDetector, context, batch_size: int, settings: dict) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size!r}, expected a whole number of 1 or more")
-        plan = make_plan(saved, settings)
-        devices = list(context) if isinstance(context, (list, tuple)) else [context]
         self.prefix, self.epoch, self.batch_size = saved.prefix, saved.epoch, batch_size
-        self._plan: Plan = plan
+        if isinstance(saved, OnnxDetector):
+            self._plan: Plan | OnnxPlan = make_onnx_plan(saved, settings)
+            self._executors = OnnxExecutors(saved, self.card.detection.score_threshold)
+            self._scaling = (0.0,) * 3, (1.0,) * 3  # mean and std are inside
+            return
+        self._plan = plan = make_plan(saved, settings)
+        devices = list(context) if isinstance(context, (list, tuple)) else [context]
         self._executors = Executors(
             plan.symbol,
             keep_used(plan.symbol, saved.arg_params, saved.aux_params),
             plan.card.data_shape,
             contexts(None) if devices == [None] else devices,
         )
+        self._scaling = plan.card.mean, plan.card.std
 
     @property
     def name(self) -> str:
@@ -172,8 +187,14 @@ class Detector:
             threads=min(num_threads, _MOST_THREADS),
             ahead=batch_size + _MOST_THREADS,
         )
+        # Closed here where an error ends it: left to the garbage collector it would wait for its threads in any thread.
+        with contextlib.closing(prepared):
+            yield from self._in_batches(_usable(prepared, on_error), batch_size)
+
+    def _in_batches(self, usable: Iterable[tuple], batch_size: int) -> Iterator[Result]:
+        """Yield the Results of what was prepared, keeping every device busy."""
         pending, size = deque(), 0
-        for turn, chunk in enumerate(in_chunks(_usable(prepared, on_error), batch_size)):
+        for turn, chunk in enumerate(in_chunks(usable, batch_size)):
             size = size or len(
                 chunk
             )  # only the last chunk can be shorter; it is padded, which binds nothing new
@@ -187,10 +208,9 @@ class Detector:
     def _prepare(self, numbered: tuple[int, Source]) -> tuple:
         """Return (index, pixels, input) of a source, or (index, error, None)."""
         index, source = numbered
-        card = self.card
         try:
             pixels = load_pixels(source, f"image {index}")
-            return index, pixels, network_input(pixels, card.data_shape, card.mean, card.std)
+            return index, pixels, network_input(pixels, self.card.data_shape, *self._scaling)
         except ImageError as error:
             return index, error, None
 
@@ -203,7 +223,7 @@ class Detector:
 
     def _finish(self, chunk: list[tuple], outputs: list) -> Iterator[Result]:
         """Wait for a chunk's outputs and yield its Results."""
-        rows, *predictions = [output.asnumpy() for output in outputs]
+        rows, *predictions = map(_as_numpy, outputs)
         for position, (index, pixels, _) in enumerate(chunk):
             if not all(np.isfinite(values[position]).all() for values in predictions):
                 raise CheckpointError(
@@ -213,6 +233,32 @@ class Detector:
                 )
             found = Detections.from_rows(rows[position], self.class_names)
             yield Result(index, pixels, found.in_pixels(pixels.shape[1], pixels.shape[0]))
+
+
+def load_any(
+    prefix: str | os.PathLike, epoch: str | int | None = None, providers: tuple[str, ...] = ()
+) -> SavedDetector | OnnxDetector:
+    """Load a detector of either kind.
+
+    Args:
+        prefix: of MXNet's files, or an ONNX file.
+        epoch: "best", "last", a number, or None for best, else last.
+        providers: of onnxruntime, for an ONNX file.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or something else.
+        ConfigError: providers are given and it is no ONNX file, or one is not there.
+    """
+    if is_onnx(prefix):
+        return load_onnx(prefix, epoch, providers)
+    if providers:
+        raise ConfigError(f"providers are for ONNX files, and {prefix} is none: leave them out")
+    return load(prefix, epoch)
+
+
+def _as_numpy(output) -> np.ndarray:
+    """Wait for an output of MXNet's; those of onnxruntime are there."""
+    return output if isinstance(output, np.ndarray) else output.asnumpy()
 
 
 def _usable(prepared: Iterable[tuple], on_error: Callable | None) -> Iterator[tuple]:

@@ -10,10 +10,12 @@ from common.command import add_switch, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
 from common.mx import contexts
 from common.settings import naming_flags
-from detect.detector import Detector
+from detect.detector import Detector, load_any
 from detect.engine import use_synchronous_engine
+from detect.onnx_session import OnnxDetector
 from model import MODEL_FOLDER, SHIPPED_MODEL
-from model.saved import SavedDetector, load, symbol_path
+from model.onnx_file import is_onnx
+from model.saved import SavedDetector, symbol_path
 from symbol.detection import NMS_MODES
 
 DETECTION_FLAGS = {  # setting -> flag
@@ -23,6 +25,7 @@ DETECTION_FLAGS = {  # setting -> flag
     "keep_topk": "--keep-topk",
     "force": "--force",
 }
+_OTHER_FLAGS = {"score_threshold": "--thresh", "batch_size": "--batch-size", "data_shape": "--data-shape"}
 _OLD_MEAN = (123.0, 117.0, 104.0)  # mxnet-ssd's, for files without a card
 
 
@@ -31,7 +34,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
         "--prefix",
-        help="of the saved detector, without -symbol.json; one that ends in _ gets NETWORK_SHAPE appended"
+        help="of the saved detector, without -symbol.json; or an ONNX file; one that ends in _ gets NETWORK_SHAPE"
+        " appended"
         " (default: the detector that ships with the project; with --network: model/ssd_)",
     )
     group.add_argument("--epoch", help="best, last or a number (default: best, else last)")
@@ -85,6 +89,12 @@ def add_device_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
     )
     group.add_argument("--cpu", action="store_true", help="compute on the CPU")
     group.add_argument(
+        "--providers",
+        metavar="A,B",
+        help="of onnxruntime, for an ONNX file, best first: CPUExecutionProvider, CUDAExecutionProvider, ..."
+        " (default: CUDA where it is, and the CPU)",
+    )
+    group.add_argument(
         "--batch-size", type=int, default=batch_size, metavar="N", help="images computed at once"
     )
 
@@ -101,15 +111,37 @@ def open_detector(args: argparse.Namespace, *, class_names: tuple[str, ...] = ()
         CheckpointError: the files are missing, damaged, or do not fit the flags.
         ConfigError: a flag cannot be.
     """
-    devices = contexts(args.gpus, cpu=args.cpu)
-    use_synchronous_engine(devices)
-    saved = load(find_prefix(args), args.epoch)
+    prefix = find_prefix(args)
+    devices = None if is_onnx(prefix) else contexts(args.gpus, cpu=args.cpu)
+    if devices:
+        use_synchronous_engine(devices)
+    saved = load_any(prefix, args.epoch, _providers(args, prefix))
     settings = {**_settings(args, saved, class_names), **settings}
-    with naming_flags({**DETECTION_FLAGS, "score_threshold": "--thresh", "batch_size": "--batch-size"}):
+    with naming_flags({**DETECTION_FLAGS, **_OTHER_FLAGS}):
         return Detector.from_saved(saved, context=devices, batch_size=args.batch_size, **settings)
 
 
-def _settings(args: argparse.Namespace, saved: SavedDetector, class_names: tuple[str, ...]) -> dict:
+def _providers(args: argparse.Namespace, prefix: str) -> tuple[str, ...]:
+    """Return the providers of onnxruntime that flags state; none where they do not.
+
+    Raises:
+        ConfigError: flags are for the other kind of files.
+    """
+    stated = tuple(part.strip() for part in (args.providers or "").split(",") if part.strip())
+    if stated and not is_onnx(prefix):
+        raise ConfigError(f"--providers is for ONNX files, and {prefix} is none: leave it out")
+    on_gpu = args.gpus is not None and args.gpus.strip().lower() not in ("", "cpu") and not args.cpu
+    if is_onnx(prefix) and on_gpu:
+        raise ConfigError(
+            f"--gpus {args.gpus}: is for MXNet; for {prefix} give --providers CUDAExecutionProvider"
+        )
+    on_cpu = is_onnx(prefix) and (args.cpu or args.gpus is not None)
+    return stated or (("CPUExecutionProvider",) if on_cpu else ())
+
+
+def _settings(
+    args: argparse.Namespace, saved: SavedDetector | OnnxDetector, class_names: tuple[str, ...]
+) -> dict:
     """Return the Detector's settings that flags state; None stands for what they do not."""
     card = saved.card
     if card and args.network and card.network and args.network != card.network:

@@ -49,12 +49,9 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
         ConfigError: a setting is unknown or cannot be.
     """
     settings = {name: value for name, value in settings.items() if value is not None}
-    for name in settings:
-        if name not in DETECTION_SETTINGS + CARD_SETTINGS:
-            known = DETECTION_SETTINGS + CARD_SETTINGS
-            raise ConfigError(f"unknown setting {name!r} of a detector{did_you_mean(name, known)}")
+    check_known(settings)
     name = f"{saved.prefix or 'detector'}, epoch {saved.epoch}"
-    card = _card(saved, _card_settings(settings), name)
+    card = _card(saved, card_settings(settings), name)
     changes = {key: value for key, value in settings.items() if key in DETECTION_SETTINGS}
     card = dataclasses.replace(card, detection=dataclasses.replace(card.detection, **changes))
     symbol = _graph(saved, card, bool(changes), name)
@@ -63,8 +60,24 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
     return Plan(symbol, card, name)
 
 
-def _card_settings(settings: dict) -> dict:
-    """Return the settings that belong to the card, as its types."""
+def check_known(settings: dict) -> None:
+    """Check the names of settings.
+
+    Raises:
+        ConfigError: one is unknown.
+    """
+    known = DETECTION_SETTINGS + CARD_SETTINGS
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r} of a detector{did_you_mean(name, known)}")
+
+
+def card_settings(settings: dict) -> dict:
+    """Return the settings that belong to the card, as its types.
+
+    Raises:
+        ConfigError: one has the wrong number of values.
+    """
     stated = {key: value for key, value in settings.items() if key in CARD_SETTINGS}
     shape = stated.get("data_shape")
     if isinstance(shape, int):

@@ -31,7 +31,8 @@ def map_ahead(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # Not waited for: where the garbage collector ends this it may be in any thread, a starting one too.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def in_chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

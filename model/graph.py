@@ -150,9 +150,11 @@ def anchors_of(symbol, arg_params: dict, data_shape: tuple[int, int], name: str)
         CheckpointError: it has no heads, or does not take such an input.
     """
     _, _, anchors = heads(symbol, name)
-    infer_shapes(anchors, data_shape, name)
+    shapes = {"data": (1, 3, *data_shape)} if "data" in anchors.list_arguments() else {}
+    if shapes:
+        infer_shapes(anchors, data_shape, name)
     try:
-        executor = anchors.simple_bind(mx.cpu(), grad_req="null", data=(1, 3, *data_shape))
+        executor = anchors.simple_bind(mx.cpu(), grad_req="null", **shapes)
         executor.copy_params_from(arg_params, allow_extra_params=True)
         return executor.forward(is_train=False)[0].asnumpy()[0]
     except mx.base.MXNetError as error:

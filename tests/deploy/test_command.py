@@ -141,7 +141,7 @@ def test_epoch_is_best_then_last_or_as_given(tmp_path, tools):
         (("--mean-r", "nan"), "--mean-r"),
         (("--nms-mode", "multibux"), "did you mean multibox"),
         (("--keep-topk", "0"), "error: --keep-topk is 0"),
-        (("--epoch", "9"), "no epoch 9: there are 3"),
+        (("--epoch", "9"), "no epoch 9: kept are 3"),
     ],
 )
 def test_flags_that_cannot_be_are_one_line_and_write_nothing(checkpoint, capfd, tmp_path, flags, words):

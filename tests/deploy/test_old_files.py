@@ -134,7 +134,7 @@ def test_json_of_old_mxnet_is_read(old):
     [
         (("--class-names", "a,b"), "made for 20 classes, there are 2 names: mend --class-names"),
         (("--num-class", "21"), "--num-class 21: the detector has 20"),
-        (("--epoch", "1"), "no epoch 1: there are 0"),
+        (("--epoch", "1"), "no epoch 1: kept are 0"),
         (("--epoch", "best"), "no card that says which"),
     ],
 )

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from common.errors import SSDError
-from deploy import command
 from deploy.command import main
 from model.card import card_path, read_card
 from model.saved import load, params_path, symbol_path
@@ -63,7 +62,7 @@ def test_other_training_checkpoint_is_refused(checkpoint, tools, tmp_path, capfd
     before = contents(tmp_path / "other")
     assert run("--prefix", checkpoint, "--out", other) == 2
     err = capfd.readouterr().err
-    assert "was not written by deploy.py" in err
+    assert "was not written by this command" in err
     assert f"{other}.json" in err
     assert contents(tmp_path / "other") == before
 
@@ -152,7 +151,7 @@ def stop_at(patch, moment: str, out: Path, error: BaseException) -> None:
     if moment.startswith("move"):
         patch.setattr(os, "replace", replace)
     else:
-        patch.setattr(moment if "." in moment else f"{command.__name__}.{moment}", stopped)
+        patch.setattr(moment, stopped)
 
 
 def assert_written(out: Path) -> None:
@@ -161,7 +160,7 @@ def assert_written(out: Path) -> None:
 
 
 @pytest.mark.parametrize("older", [True, False])
-@pytest.mark.parametrize("moment", ["write_card", "move 1", "move 2", "move 3"])
+@pytest.mark.parametrize("moment", ["model.deployed.write_card", "move 1", "move 2", "move 3"])
 def test_killed_at_any_moment_it_can_be_run_again(checkpoint, tools, monkeypatch, tmp_path, older, moment):
     out = tmp_path / "out" / "ssd"
     if older:
@@ -175,7 +174,9 @@ def test_killed_at_any_moment_it_can_be_run_again(checkpoint, tools, monkeypatch
     assert_written(out)
 
 
-@pytest.mark.parametrize("moment", ["save", "model.saved.save_arrays", "model.saved.write_card"])
+@pytest.mark.parametrize(
+    "moment", ["model.deployed.save", "model.saved.save_arrays", "model.saved.write_card"]
+)
 def test_disk_that_fills_up_leaves_the_older_deployment(
     checkpoint, tools, monkeypatch, tmp_path, capfd, moment
 ):
