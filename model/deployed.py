@@ -41,7 +41,7 @@ def refuse_foreign(out: str, source: str, *, made_from: str, flag: str = "--out"
         foreign = [path for path in there if path not in _own_params(out, card)]
     if foreign:
         raise ConfigError(
-            f"{foreign[0]}: is there and was not written by this command: give another prefix by {flag}"
+            f"{foreign[0]}: is there and was not written by this command: give another place by {flag}"
         )
 
 

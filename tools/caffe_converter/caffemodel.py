@@ -22,6 +22,7 @@ from tools.caffe_converter.schema import field_number, message_class
 from tools.caffe_converter.wire import BYTES, FIXED32, FIXED64, Field, Walker, WireError
 
 MAX_BYTES = 600 << 20  # VGG-SSD has 105 MB, VGG16 with its full head 553 MB
+MAX_VALUES = MAX_BYTES // 4  # of all blobs: halves take twice their room as float32
 _MAX_HEAD = 4096  # bytes of a blob other than values; a shape takes less than 100
 _MAX_AXES = 32  # Caffe's own kMaxBlobAxes
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}  # raw_data_type: DOUBLE, FLOAT, FLOAT16
@@ -92,10 +93,13 @@ def _collect(data: bytes, name: str) -> dict[str, list[np.ndarray]]:
     Raises:
         ConversionError: two layers of one name have different weights.
     """
-    walker, layers = Walker(data), {}
+    walker, layers, total = Walker(data), {}, 0
     for layer_name, blobs in _layers(walker):
         where = f"{name}: layer {shown(layer_name)}"
-        arrays = [_read_blob(walker, blob, f"{where}, blob {index}") for index, blob in enumerate(blobs)]
+        arrays = []
+        for index, blob in enumerate(blobs):
+            arrays.append(_read_blob(walker, blob, f"{where}, blob {index}", MAX_VALUES - total))
+            total += arrays[-1].size
         known = layers.get(layer_name)
         if known and not _equal(known, arrays):
             raise ConversionError(
@@ -132,11 +136,11 @@ def _equal(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
     )
 
 
-def _read_blob(walker: Walker, blob: Field, where: str) -> np.ndarray:
-    """Read one blob as float32 of its shape.
+def _read_blob(walker: Walker, blob: Field, where: str, most: int) -> np.ndarray:
+    """Read one blob as float32 of its shape, of at most so many values.
 
     Raises:
-        ConversionError: no values, values of another number than the shape has, or a shape that cannot be.
+        ConversionError: no values, values of another number than the shape has, too many, or a shape that cannot be.
     """
     head, chunks = _split_blob(walker, blob, where)
     dtype, values = _values(head, chunks, where)
@@ -147,6 +151,8 @@ def _read_blob(walker: Walker, blob: Field, where: str) -> np.ndarray:
             f"{where}: shape {shape} has {size} values, expected as many as there are:"
             f" {length / np.dtype(dtype).itemsize:g}: {_AGAIN}"
         )
+    if size > most:
+        raise ConversionError(f"{where}: more than {MAX_VALUES} values in the file: not an SSD's caffemodel")
     if len(values) == 1:
         flat = np.frombuffer(walker.data, dtype, size, values[0].start)
     else:

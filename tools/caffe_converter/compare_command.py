@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +27,8 @@ def build_parser() -> CommandParser:
         description="Run a converted net and OpenCV's DNN module on one image and print how far apart each blob is.",
         epilog="Exit code 1: a blob differs by more than --tolerance of its greatest value. OpenCV does not cut"
         " PriorBox's sizes to whole pixels (--no-truncate-sizes compares its way), clips boxes where `clip` is not"
-        " given, and computes depthwise convolutions on 1x1 maps wrongly.",
+        " given, and computes depthwise convolutions on 1x1 maps wrongly. Without keep_top_k detections are not"
+        " compared.",
     )
     parser.add_argument("prototxt", help="the net")
     parser.add_argument("caffemodel", help="its weights")
@@ -44,6 +46,8 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; return 1 where a blob differs too much."""
     args = build_parser().parse_args(argv)
+    if args.seed < 0:
+        raise ConfigError(f"--seed {args.seed}: expected 0 or more")
     if not 0 < args.tolerance < np.inf:
         raise ConfigError(f"--tolerance {args.tolerance}: expected a number above 0")
     model = convert_model(
@@ -82,9 +86,13 @@ def compare(model: Model, other: OpenCVNet, image: np.ndarray) -> list[dict]:
         For each layer name, type, shape, greatest (absolute value of OpenCV's blob) and difference (the greatest one;
         infinite where shapes differ).
     """
-    named = [(other.name_of(layer), layer, values[0]) for layer, values in model.converted.graph.tops]
-    last = {name: index for index, (name, _, _) in enumerate(named)}  # OpenCV knows the last of equal names
-    tops = [entry for index, entry in enumerate(named) if entry[0] and last[entry[0]] == index]
+    before: Counter[str] = Counter()
+    tops = []
+    for layer, values in model.converted.graph.tops:
+        name = other.name_of(layer, before[layer.name])
+        before[layer.name] += 1
+        if name:
+            tops.append((name, layer, values[0]))
     theirs = other.forward(image[:, ::-1], [name for name, _, _ in tops])
     ours = _run(model, [value for _, _, value in tops], image)
     rows = [_row(layer, mine, blob) for (_, layer, _), mine, blob in zip(tops, ours, theirs)]
@@ -136,7 +144,7 @@ def _row(layer, mine: np.ndarray, theirs: np.ndarray) -> dict:
 def _detection_rows(model: Model, other: OpenCVNet, image: np.ndarray) -> list[dict]:
     """Return the row of the DetectionOutput; none where the net has none."""
     heads = model.converted.heads
-    if heads is None:
+    if heads is None or heads.detection.keep_topk < 0:  # OpenCV writes beyond its memory without keep_top_k
         return []
     mine = forward(model.converted.symbol, model.params, image)[0][0]
     mine = mine[mine[:, 0] >= 0]

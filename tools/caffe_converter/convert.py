@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import ConversionError
+from common.errors import CheckpointError, ConversionError
 from common.files import sha256
 from model.card import DEPLOYED, Card
 from model.graph import keep_used
@@ -16,6 +16,7 @@ from tools.caffe_converter.caffemodel import read_caffemodel
 from tools.caffe_converter.graph import Converted, check_shapes, convert_net
 from tools.caffe_converter.net import read_net
 from tools.caffe_converter.preprocessing import Preprocessing
+from tools.caffe_converter.prototxt import shown
 from tools.caffe_converter.weights import load_weights, unused_layers
 
 EPOCH = 0  # in the name of the parameters' file
@@ -78,11 +79,14 @@ def convert_model(
     blobs = read_caffemodel(caffemodel)
     params = load_weights(converted, blobs, str(caffemodel), every_layer=every_layer)
     used = keep_used(converted.symbol, *params)
-    check_fit(converted.symbol, *used, converted.data_shape, str(caffemodel))
+    try:
+        check_fit(converted.symbol, *used, converted.data_shape, str(caffemodel))
+    except CheckpointError as error:
+        raise ConversionError(str(error)) from error
     unused, notes = unused_layers(converted, blobs), list(converted.graph.notes)
     if unused:
-        shown = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-        notes.append(f"{caffemodel}: {len(unused)} layers with weights are not in the prototxt: {shown}")
+        names = ", ".join(map(shown, unused[:5])) + (", ..." if len(unused) > 5 else "")
+        notes.append(f"{caffemodel}: {len(unused)} layers with weights are not in the prototxt: {names}")
     return Model(converted, params, tuple(notes))
 
 

@@ -17,9 +17,11 @@ from common.errors import ConfigError, ConversionError
 from common.mx import mx
 from symbol.detection import DetectionConfig
 from tools.caffe_converter.net import Layer
+from tools.caffe_converter.prototxt import shown
 from tools.caffe_converter.values import Graph, Priors, Value, check_count, plain, tensor
 
 _CENTER_SIZE = 2
+_MOST_CLASSES = 10_000  # Open Images has 601
 _ADAPTS_ABOVE = 0.5  # of the NMS threshold: below it eta changes nothing
 
 
@@ -61,20 +63,26 @@ def detection_output(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) 
     Raises:
         ConversionError: the blobs do not fit each other, or a setting has no counterpart.
     """
-    check_count(layer, len(bottoms), 3, 10**6)
+    check_count(layer, len(layer.bottoms), 3, 4)
     p = layer.message.detection_output_param
     _check_settings(layer, p)
     priors = bottoms[2]
     if not isinstance(priors, Priors):
-        raise ConversionError(f"{layer.where}: its third bottom {layer.bottoms[2]} is not made by PriorBox")
+        raise ConversionError(
+            f"{layer.where}: its third bottom {shown(layer.bottoms[2])} is not made by PriorBox"
+        )
     loc, conf, count = plain(layer, bottoms[0]), plain(layer, tensor(layer, bottoms[1])), priors.count
     classes = p.num_classes
     for value, blob, per_box in ((loc, layer.bottoms[0], 4), (conf, layer.bottoms[1], classes)):
         found = int(np.prod(value.shape))
-        if found != count * per_box or value.shape[0] != 1:
+        if value.shape[0] != 1:
             raise ConversionError(
-                f"{layer.where}: {blob} has {found} numbers an image, expected {count * per_box}: {per_box} for each of"
-                f" the {count} boxes that PriorBox makes"
+                f"{layer.where}: {shown(blob)} has the shape {value.shape}, expected the batch of 1 first"
+            )
+        if found != count * per_box:
+            raise ConversionError(
+                f"{layer.where}: {shown(blob)} has {found} numbers an image, expected {count * per_box}:"
+                f" {per_box} for each of the {count} boxes that PriorBox makes"
             )
     loc_symbol, variances = _one_variance(graph, mx.sym.reshape(loc.symbol, shape=(0, -1)), priors, p)
     cls_pred, activation = _class_scores(conf, count, classes)
@@ -99,7 +107,10 @@ def _check_settings(layer: Layer, p) -> None:
         (not p.share_location, "share_location false: expected true"),
         (p.code_type != _CENTER_SIZE, "code_type is not CENTER_SIZE, the only one that is known"),
         (adapts, f"eta {p.nms_param.eta:g} with nms_threshold {p.nms_param.nms_threshold:g}: expected eta 1"),
-        (p.num_classes < 1, f"num_classes {p.num_classes}: expected 1 or more"),
+        (
+            not 1 <= p.num_classes <= _MOST_CLASSES,
+            f"num_classes {p.num_classes}: expected 1 to {_MOST_CLASSES}",
+        ),
         (
             not -1 <= p.background_label_id < max(p.num_classes, 1),
             f"background_label_id {p.background_label_id}: expected -1 to {p.num_classes - 1}",

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.errors import ConversionError, did_you_mean
+from common.errors import CheckpointError, ConversionError
 from common.mx import mx
+from model.graph import infer_shapes
 from symbol.detection import detection_symbol
 from symbol.names import LocalNames
 from tools.caffe_converter import layers_channel, layers_conv, layers_pointwise, layers_shape, priors
 from tools.caffe_converter.detection import Heads, detection_output
 from tools.caffe_converter.net import Layer, Net
-from tools.caffe_converter.values import Graph, Priors, Value
+from tools.caffe_converter.prototxt import closest, one_line, shown
+from tools.caffe_converter.values import Graph, Priors, Value, check_shape
 
 _TRANSLATORS = {
     **layers_conv.TRANSLATORS,
@@ -81,7 +83,7 @@ def convert_net(net: Net, *, truncate_sizes: bool = True, input_scale: float = 1
 
 def _image_input(net: Net) -> tuple[str, tuple[int, int, int, int]]:
     """Return the name and the shape of the net's image input."""
-    found = ", ".join(f"{name} {shape}" for name, shape in net.inputs.items()) or "none"
+    found = shown(", ".join(f"{name} {shape}" for name, shape in net.inputs.items()) or "none")
     if len(net.inputs) != 1:
         raise ConversionError(f"{net.path}: inputs: {found}: expected one, an image")
     ((name, shape),) = net.inputs.items()
@@ -92,29 +94,51 @@ def _image_input(net: Net) -> tuple[str, tuple[int, int, int, int]]:
 
 def _translate(net: Net, graph: Graph) -> Heads | None:
     """Translate the layers, in their order; return what the net detects from."""
-    heads, merged = None, _scales_of_batch_norms(net)
-    taken = {id(scale): norm for norm, scale in merged.values()}
+    heads, merged, detected = None, _scales_of_batch_norms(net), ()
+    taken = {id(scale) for _, scale in merged.values()}
     for layer in net.layers:
+        after = [name for name in layer.bottoms if name in detected]
+        if after:
+            raise ConversionError(
+                f"{layer.where}: reads {shown(after[0])}, the detections: nothing may follow them"
+            )
         bottoms = [_bottom(graph, layer, name) for name in _needed(layer)]
         if layer.type == _DETECTION:
             if heads is not None:
                 raise ConversionError(f"{layer.where}: a second DetectionOutput: expected one")
-            heads = detection_output(graph, layer, bottoms)
+            heads, detected = detection_output(graph, layer, bottoms), layer.tops
             continue
-        if layer.type not in _TRANSLATORS:
-            raise ConversionError(
-                f"{layer.where}: layers of this type are not supported{did_you_mean(layer.type, _TRANSLATORS)}"
-            )
-        if id(layer) in taken:
-            values = bottoms
-        elif id(layer) in merged:
-            values = layers_channel.batch_norm(graph, layer, bottoms, merged[id(layer)][1])
-        else:
-            values = _TRANSLATORS[layer.type](graph, layer, bottoms)
+        scale = merged[id(layer)][1] if id(layer) in merged else None
+        values = bottoms if id(layer) in taken else _values(graph, layer, bottoms, scale)
         _store(graph, layer, values)
         if id(layer) not in merged:  # its own blob does not exist any more
             graph.tops.append((layer, tuple(values)))
     return heads
+
+
+def _values(graph: Graph, layer: Layer, bottoms: list, scale: Layer | None) -> list:
+    """Translate one layer; a BatchNorm with the Scale behind it.
+
+    Raises:
+        ConversionError: layers of this kind are not known, or it cannot be.
+    """
+    if layer.type not in _TRANSLATORS:
+        raise ConversionError(
+            f"{layer.where}: layers of this type are not supported{closest(layer.type, _TRANSLATORS)}"
+        )
+    try:
+        if scale is not None:
+            return layers_channel.batch_norm(graph, layer, bottoms, scale)
+        return _TRANSLATORS[layer.type](graph, layer, bottoms)
+    except mx.base.MXNetError as error:
+        raise ConversionError(f"{layer.where}: MXNet refuses its settings: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the line of an MXNet error that says something."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "Error in operator" in line or "Check failed" in line]
+    return one_line((told or lines[-1:] or ["no reason given"])[0])
 
 
 def _needed(layer: Layer) -> tuple[str, ...]:
@@ -125,7 +149,7 @@ def _needed(layer: Layer) -> tuple[str, ...]:
 def _bottom(graph: Graph, layer: Layer, name: str) -> Value | Priors:
     if name not in graph.blobs:
         raise ConversionError(
-            f"{layer.where}: its bottom {name} is made by no layer before it{did_you_mean(name, graph.blobs)}"
+            f"{layer.where}: its bottom {shown(name)} is made by no layer before it{closest(name, graph.blobs)}"
         )
     return graph.blobs[name]
 
@@ -134,6 +158,8 @@ def _store(graph: Graph, layer: Layer, values: list) -> None:
     if len(values) < len(layer.tops):
         raise ConversionError(f"{layer.where}: has {len(layer.tops)} tops, expected {len(values)}")
     for name, value in zip(layer.tops, values):
+        if isinstance(value, Value):
+            check_shape(layer, value.shape)
         graph.blobs[name] = value
 
 
@@ -155,6 +181,12 @@ def _finish(net: Net, graph: Graph, heads: Heads | None) -> tuple:
         tail = detection_symbol(
             heads.loc_pred, heads.cls_pred, heads.anchors, heads.num_classes, heads.variances, heads.detection
         )
+        others = [name for name in net.outputs if name not in heads.layer.tops]
+        if others:
+            graph.notes.append(
+                f"{net.path}: its other outputs are left out: {', '.join(map(shown, others))} (without the"
+                " DetectionOutput layer all outputs are kept)"
+            )
         return tail, ("detection",)
     outputs = [name for name in net.outputs if name in graph.blobs]
     if not outputs:
@@ -162,7 +194,8 @@ def _finish(net: Net, graph: Graph, heads: Heads | None) -> tuple:
     symbols = [_as_output(graph, name, graph.blobs[name]) for name in outputs]
     symbol = mx.sym.Group(symbols) if len(symbols) > 1 else symbols[0]
     if "data" not in symbol.list_arguments():
-        raise ConversionError(f"{net.path}: its outputs ({', '.join(outputs)}) do not depend on the image")
+        names = shown(", ".join(outputs))
+        raise ConversionError(f"{net.path}: its outputs ({names}) do not depend on the image")
     return symbol, tuple(outputs)
 
 
@@ -176,7 +209,7 @@ def _as_output(graph: Graph, name: str, value: Value | Priors):
         return mx.sym.identity(graph.constant(f"{name}_values", value.array()), name=graph.name(name))
     if value.reversed_channels:
         raise ConversionError(
-            f"output {name}: is the image itself, its channels in another order: expected a layer's"
+            f"output {shown(name)}: is the image itself, its channels in another order: expected a layer's"
         )
     return value.symbol if value.symbol.name == name else mx.sym.identity(value.symbol, name=graph.name(name))
 
@@ -197,9 +230,9 @@ def check_shapes(converted: Converted) -> None:
         return
     group = mx.sym.Group([value.symbol for _, value in tops])
     try:
-        _, shapes, _ = group.infer_shape(data=(1, 3, *converted.data_shape))
-    except mx.base.MXNetError as error:
-        raise ConversionError(f"the graph's shapes do not fit each other: {error}") from error
+        _, shapes, _ = infer_shapes(group, converted.data_shape, "the converted net")
+    except CheckpointError as error:
+        raise ConversionError(one_line(error)) from error
     for (layer, value), shape in zip(tops, shapes):
         if tuple(shape) != tuple(value.shape):
             raise ConversionError(

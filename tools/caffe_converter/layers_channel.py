@@ -37,11 +37,14 @@ def batch_norm(
     value, p = tensor(layer, bottoms[0]), layer.message.batch_norm_param
     if len(value.shape) < 2:
         raise ConversionError(f"{layer.where}: its bottom has the shape {value.shape}, expected (1, C, ...)")
+    if p.HasField("use_global_stats") and not p.use_global_stats:
+        raise ConversionError(
+            f"{layer.where}: use_global_stats false: Caffe would take each batch's own statistics; expected true, or no"
+            " such line, which is the same when testing"
+        )
     channels, name = value.shape[1], graph.name(layer.name)
     for aux, blob in (("moving_mean", 0), ("moving_var", 1)):
-        convert = _statistics(value, blob)
-        graph.aux[f"{name}_{aux}"] = Param(layer, blob, (channels,), convert)
-    graph.aux[f"{name}_moving_var"] = Param(layer, 1, (channels,), _statistics(value, 1))
+        graph.aux[f"{name}_{aux}"] = Param(layer, blob, (channels,), _statistics(value, blob))
     gamma, beta = _gamma_beta(graph, name, value, channels, scale)
     symbol = mx.sym.BatchNorm(
         value.symbol,
@@ -71,8 +74,8 @@ def _gamma_beta(graph: Graph, name: str, value: Value, channels: int, scale: Lay
     """Return gamma and beta: of the Scale, else 1 and 0."""
     if scale is None:
         return (
-            graph.constant(f"{name}_gamma", np.ones(channels, np.float32)),
-            graph.constant(f"{name}_beta", np.zeros(channels, np.float32)),
+            graph.constant(f"{name}_gamma", np.broadcast_to(np.float32(1), channels)),
+            graph.constant(f"{name}_beta", np.broadcast_to(np.float32(0), channels)),
         )
     gamma = graph.param(
         f"{name}_gamma",
@@ -82,7 +85,7 @@ def _gamma_beta(graph: Graph, name: str, value: Value, channels: int, scale: Lay
         convert=lambda blobs: _in_order(value, blobs[0].ravel()),
     )
     if not scale.message.scale_param.bias_term:
-        return gamma, graph.constant(f"{name}_beta", np.zeros(channels, np.float32))
+        return gamma, graph.constant(f"{name}_beta", np.broadcast_to(np.float32(0), channels))
     return gamma, graph.param(
         f"{name}_beta", scale, 1, (channels,), convert=lambda blobs: _in_order(value, blobs[1].ravel())
     )
@@ -162,6 +165,8 @@ def prelu(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Val
     """PReLU with a slope for each channel or for all."""
     check_count(layer, len(bottoms), 1, 1)
     value, name = tensor(layer, bottoms[0]), graph.name(layer.name)
+    if len(value.shape) < 2:
+        raise ConversionError(f"{layer.where}: its bottom has the shape {value.shape}, expected (1, C, ...)")
     count = 1 if layer.message.prelu_param.channel_shared else value.shape[1]
     channels = value.shape[1]
     slope = graph.param(

@@ -13,7 +13,17 @@ import numpy as np
 from common.errors import ConversionError
 from common.mx import mx
 from tools.caffe_converter.net import Layer
-from tools.caffe_converter.values import Graph, Priors, Value, axis_of, check_count, like, plain, tensor
+from tools.caffe_converter.values import (
+    Graph,
+    Priors,
+    Value,
+    axis_of,
+    check_count,
+    check_shape,
+    like,
+    plain,
+    tensor,
+)
 
 _DEPTHWISE = (
     "ConvolutionDepthwise",
@@ -21,7 +31,7 @@ _DEPTHWISE = (
 )  # of forks: a convolution with a group for each channel
 _MAX, _AVE = 0, 1
 _FLOOR = 1
-_LARGEST = 2**31 - 1  # elements of a blob, Caffe's own limit
+_MOST = {"pad": 1 << 9}  # pixels; a window that is nearly all padding can take MXNet minutes
 
 
 def _pair(layer: Layer, message, name: str, default: int | None) -> tuple[int, int]:
@@ -41,9 +51,9 @@ def _pair(layer: Layer, message, name: str, default: int | None) -> tuple[int, i
         pair = (default, default)
     else:
         raise ConversionError(f"{layer.where}: {name} has {len(given)} numbers, expected 1 or 2")
-    least = 0 if name == "pad" else 1
-    if min(pair) < least or max(pair) > 1 << 16:
-        raise ConversionError(f"{layer.where}: {name} is {pair[0]}x{pair[1]}, expected {least} to {1 << 16}")
+    least, most = 0 if name == "pad" else 1, _MOST.get(name, 1 << 14)
+    if min(pair) < least or max(pair) > most:
+        raise ConversionError(f"{layer.where}: {name} is {pair[0]}x{pair[1]}, expected {least} to {most}")
     return pair
 
 
@@ -51,20 +61,6 @@ def _image_like(layer: Layer, value: Value) -> Value:
     if len(value.shape) != 4:
         raise ConversionError(f"{layer.where}: its bottom has the shape {value.shape}, expected (1, C, H, W)")
     return value
-
-
-def check_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a blob's shape.
-
-    Raises:
-        ConversionError: an axis is below 1, or the blob is larger than Caffe can hold.
-    """
-    if min(shape) < 1 or math.prod(shape) > _LARGEST:
-        raise ConversionError(
-            f"{layer.where}: would give the shape {shape}: the input is too small or too large for it"
-            " (--data-shape sets the input's size)"
-        )
-    return shape
 
 
 def convolution(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Value]:
@@ -188,18 +184,14 @@ def pooling(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[V
     if p.global_pooling:
         symbol = mx.sym.Pooling(value.symbol, global_pool=True, kernel=(1, 1), pool_type=kind, name=name)
         return [like(value, symbol, (*value.shape[:2], 1, 1))]
-    kernel, stride = _pair(layer, p, "kernel_size", None), _pair(layer, p, "stride", 1)
-    pad = _pair(layer, p, "pad", 0)
-    if any(o >= k for o, k in zip(pad, kernel)):
-        raise ConversionError(
-            f"{layer.where}: pad {pad[0]}x{pad[1]}: expected less than the kernel's {kernel}"
-        )
+    kernel, stride, pad = _pool_window(layer, p)
     floor = getattr(p, "round_mode", 0) == _FLOOR
     sides = [_pooled(*numbers, floor) for numbers in zip(value.shape[2:], kernel, stride, pad)]
     shape = check_shape(layer, (*value.shape[:2], *(kept for _, kept in sides)))
     symbol = mx.sym.Pooling(
         value.symbol,
-        kernel=kernel,
+        # Caffe lets a window hang over the border on both sides, MXNet not; what hangs over counts for nothing.
+        kernel=tuple(min(k, n + 2 * o) for k, n, o in zip(kernel, value.shape[2:], pad)),
         stride=stride,
         pad=pad,
         pool_type=kind,
@@ -210,6 +202,17 @@ def pooling(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[V
         if kept < made:  # Caffe drops a last window that lies in the padding alone
             symbol = mx.sym.slice_axis(symbol, axis=axis, begin=0, end=kept)
     return [like(value, symbol, shape)]
+
+
+def _pool_window(layer: Layer, p) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return kernel, stride and padding of a Pooling, each (y, x)."""
+    kernel, stride = _pair(layer, p, "kernel_size", None), _pair(layer, p, "stride", 1)
+    pad = _pair(layer, p, "pad", 0)
+    if any(o >= k for o, k in zip(pad, kernel)):
+        raise ConversionError(
+            f"{layer.where}: pad {pad[0]}x{pad[1]}: expected less than the kernel's {kernel}"
+        )
+    return kernel, stride, pad
 
 
 def _pooled(size: int, kernel: int, stride: int, pad: int, floor: bool) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from common.errors import ConversionError
 from common.mx import mx
 from tools.caffe_converter.net import Layer
+from tools.caffe_converter.prototxt import shown
 from tools.caffe_converter.values import Graph, Logits, Priors, Value, check_count, like, plain, tensor
 
 _PROD, _SUM, _MAX = 0, 1, 2
@@ -111,7 +112,7 @@ def eltwise(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[V
     check_count(layer, len(bottoms), 2, 10**6)
     p, values = layer.message.eltwise_param, [plain(layer, value) for value in bottoms]
     if len({value.shape for value in values}) > 1:
-        shapes = ", ".join(str(value.shape) for value in values)
+        shapes = shown(", ".join(str(value.shape) for value in values))
         raise ConversionError(f"{layer.where}: its bottoms have the shapes {shapes}, expected equal ones")
     coefficients = list(p.coeff)
     if coefficients and (p.operation != _SUM or len(coefficients) != len(values)):

@@ -1,4 +1,4 @@
-"""Layers that move numbers: Concat, Slice, Flatten, Reshape, Permute, Crop, Tile; and Softmax, which looks at shapes.
+"""Layers that move numbers: Concat, Slice, Flatten, Reshape, Permute, Crop; and Softmax, which looks at shapes.
 
 Boxes of PriorBox pass Concat (axis 2), Flatten and Reshape that keep them as they are. Class scores that a Softmax or
 Sigmoid made, and that were only reshaped since, remember what went into it (`values.Logits`).
@@ -12,6 +12,8 @@ import math
 from common.errors import ConversionError
 from common.mx import mx
 from tools.caffe_converter.net import Layer
+from tools.caffe_converter.priors import MAX_BOXES
+from tools.caffe_converter.prototxt import shown
 from tools.caffe_converter.values import (
     Graph,
     Logits,
@@ -34,7 +36,7 @@ def concat(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Va
     if any(isinstance(value, Priors) for value in bottoms):
         if axis != 2 or not all(isinstance(value, Priors) for value in bottoms):
             raise ConversionError(f"{layer.where}: joins PriorBox's boxes with others, or not along axis 2")
-        return [Priors(sum((value.parts for value in bottoms), ()))]
+        return [_joined_boxes(layer, bottoms)]
     values = [plain(layer, value) for value in bottoms]
     for value in values[1:]:
         rest = [(a, b) for i, (a, b) in enumerate(zip(values[0].shape, value.shape)) if i != axis]
@@ -49,6 +51,18 @@ def concat(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Va
     return [like(values[0], symbol, (*values[0].shape[:axis], size, *values[0].shape[axis + 1 :]))]
 
 
+def _joined_boxes(layer: Layer, bottoms: list[Priors]) -> Priors:
+    """Join default boxes; counted first, since a net may join them with themselves again and again."""
+    count = 0
+    for value in bottoms:
+        count += value.count
+        if count > MAX_BOXES:
+            raise ConversionError(
+                f"{layer.where}: joins more than {MAX_BOXES} boxes, expected no more in a net"
+            )
+    return Priors(tuple(part for value in bottoms for part in value.parts))
+
+
 def cut(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Value]:
     """Slice: equal parts, or at the points given."""
     check_count(layer, len(bottoms), 1, 1)
@@ -61,7 +75,7 @@ def cut(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Value
     ends = [0, *points, size]
     if len(points) != count - 1 or any(a >= b for a, b in zip(ends, ends[1:])) or axis == 0:
         raise ConversionError(
-            f"{layer.where}: {size} entries along axis {axis} cannot be cut at {points or 'equal parts'}"
+            f"{layer.where}: {size} entries along axis {axis} cannot be cut at {shown(points or 'equal parts')}"
             f" for {count} tops"
         )
     name = graph.name(layer.name)
@@ -114,7 +128,9 @@ def reshape(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[V
             f"{layer.where}: axis {p.axis}, num_axes {p.num_axes}: the blob has {rank} axes"
         )
     wanted = list(p.shape.dim)
-    problem = ConversionError(f"{layer.where}: cannot reshape {shape} to dim {wanted}: the sizes do not fit")
+    problem = ConversionError(
+        f"{layer.where}: cannot reshape {shape} to dim {shown(wanted)}: the sizes do not fit"
+    )
     if any(size < -1 for size in wanted) or wanted.count(-1) > 1:
         raise problem
     for index, size in enumerate(wanted):
@@ -139,7 +155,7 @@ def permute(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[V
     order = list(layer.message.permute_param.order)
     if len(set(order)) < len(order) or any(axis >= len(value.shape) for axis in order):
         raise ConversionError(
-            f"{layer.where}: order {order}: the blob has the axes 0 to {len(value.shape) - 1}"
+            f"{layer.where}: order {shown(order)}: the blob has the axes 0 to {len(value.shape) - 1}"
         )
     order += [axis for axis in range(len(value.shape)) if axis not in order]
     if order[0] != 0:
@@ -176,6 +192,8 @@ def softmax(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[V
     check_count(layer, len(bottoms), 1, 1)
     value = plain(layer, bottoms[0])
     axis = axis_of(layer, layer.message.softmax_param.axis, len(value.shape))
+    if axis == 0:
+        raise ConversionError(f"{layer.where}: axis 0, the batch: expected 1 or more")
     last, name = axis == len(value.shape) - 1, graph.name(layer.name)
     if last and len(value.shape) == 4:
         # MXNet 1.9.1 crashes in a softmax over the last of four axes where others read its input too.

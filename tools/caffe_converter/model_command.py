@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.command import CommandParser, add_switch, command, parse_numbers, parse_shape, read_class_names
-from common.errors import ConfigError, ConversionError
+from common.errors import CheckpointError, ConfigError
 from common.files import write_text
-from model.card import card_path
+from model.card import DEPLOYED, card_path, read_card
 from model.deployed import refuse_foreign, write_detector
 from model.parameters import join_params, save_arrays
 from model.saved import params_path, symbol_path
 from tools.caffe_converter.convert import EPOCH, Model, convert_model, make_card, source_of
 from tools.caffe_converter.labelmap import read_label_map
 from tools.caffe_converter.preprocessing import Preprocessing, preprocessing
+from tools.caffe_converter.prototxt import shown
 
 
 def build_parser() -> CommandParser:
@@ -79,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert, write, and say what was made."""
     args = build_parser().parse_args(argv)
     _check_target(args)
-    done = preprocessing(args.mean, args.scale, args.train_prototxt)
+    done = preprocessing(args.mean, args.scale, args.train_prototxt, args.prototxt)
     model = convert_model(
         args.prototxt,
         args.caffemodel,
@@ -90,24 +92,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in model.notes:
         print(f"note: {note}")
     if model.converted.heads is None:
-        _write_bare(args.prefix, model, done)
+        _write_bare(args, model, done)
     else:
         _write_detector(args, model, done)
     return 0
 
 
+def check_outputs(inputs: Sequence[str | None], outputs: Sequence[Path]) -> None:
+    """Refuse to write over what is read, whatever the flags.
+
+    Raises:
+        ConfigError: names the file.
+    """
+    read = {Path(path).resolve() for path in inputs if path}
+    for path in outputs:
+        if path.resolve() in read:
+            raise ConfigError(f"{path}: would be written over, and is read: give another name")
+
+
 def _check_target(args: argparse.Namespace) -> None:
-    """Refuse to write over what this command did not write.
+    """Refuse to write over what this command did not write; --overwrite replaces all but runs and sources.
 
     Raises:
         ConfigError: something else lies at the prefix.
     """
+    prefix = args.prefix
+    if not Path(prefix).name or prefix.endswith(("/", os.sep)):
+        raise ConfigError(f"PREFIX {prefix!r}: expected a path that ends in a name, like model/face")
+    written = [symbol_path(prefix), params_path(prefix, EPOCH), card_path(prefix)]
+    names = args.class_names if args.class_names and Path(args.class_names).exists() else None
+    check_outputs((args.prototxt, args.caffemodel, args.train_prototxt, names), written)
     if args.overwrite:
+        try:
+            card = read_card(prefix)
+        except CheckpointError:
+            return  # no card of ours
+        if card is not None and card.graph != DEPLOYED:
+            raise ConfigError(
+                f"{card_path(prefix)}: is a training run's, which would be lost: give another PREFIX"
+            )
         return
-    refuse_foreign(args.prefix, args.caffemodel, made_from="caffemodel", flag="PREFIX")
-    if card_path(args.prefix).exists():
+    refuse_foreign(prefix, args.caffemodel, made_from="caffemodel", flag="PREFIX")
+    if card_path(prefix).exists():
         return
-    for path in (symbol_path(args.prefix), params_path(args.prefix, EPOCH)):
+    for path in written:
         if path.exists():
             raise ConfigError(f"{path}: is there: give another PREFIX, or --overwrite")
 
@@ -130,13 +158,22 @@ def _write_detector(args: argparse.Namespace, model: Model, done: Preprocessing)
     )
     means = ",".join(f"{value:g}" for value in done.mean)
     print(f"mean {means} (R,G,B), scale {done.scale:g}: {done.source}")
+    if args.class_names is None:
+        print("note: the classes are called by their labels; --class-names gives them names")
 
 
 def _class_names(text: str | None, model: Model) -> tuple[str, ...] | None:
     """Return the class names that --class-names means."""
     if text is None:
         return None
-    if Path(text).suffix in (".prototxt", ".pbtxt"):
+    path = Path(text)
+    if path.is_dir():
+        raise ConfigError(
+            f"--class-names {text}: is a folder: give names, a text file or a labelmap.prototxt"
+        )
+    if path.suffix in (".prototxt", ".pbtxt") or (
+        path.is_file() and path.read_bytes()[:64].split()[:1] == [b"item"]
+    ):
         return read_label_map(text, background_label_id=_background(model))
     return read_class_names(text)
 
@@ -147,15 +184,25 @@ def _background(model: Model) -> int:
     return next((label for label in range(len(labels) + 1) if label not in labels), -1)
 
 
-def _write_bare(prefix: str, model: Model, done: Preprocessing) -> None:
-    """Write a net without DetectionOutput: symbol and parameters."""
-    if Path(prefix).name == "":
-        raise ConversionError(f"PREFIX {prefix}: expected a path that ends in a name")
+def _write_bare(args: argparse.Namespace, model: Model, done: Preprocessing) -> None:
+    """Write a net without DetectionOutput: symbol and parameters.
+
+    Raises:
+        ConfigError: a detector lies at the prefix, whose card would not fit any more.
+    """
+    prefix = args.prefix
+    if card_path(prefix).exists():
+        raise ConfigError(
+            f"{card_path(prefix)}: is there, and this net has no DetectionOutput, so no card: give another PREFIX"
+        )
+    if args.class_names:
+        raise ConfigError("--class-names: the net has no DetectionOutput, so no classes: leave the flag out")
     write_text(symbol_path(prefix), model.converted.symbol.tojson())
     save_arrays(params_path(prefix, EPOCH), join_params(*model.params))
     print(
-        f"{prefix}: no DetectionOutput, so no detector and no card; outputs: {', '.join(model.converted.outputs)}"
+        f"{prefix}: no DetectionOutput, so no detector and no card; outputs:"
+        f" {', '.join(map(shown, model.converted.outputs))}"
     )
     means = ",".join(f"{value:g}" for value in done.mean)
     rest = f", then multiply by {model.converted.input_scale:g}" if model.converted.input_scale != 1 else ""
-    print(f"input data: RGB, take away mean {means}{rest}")
+    print(f"input data: RGB, take away mean {means}{rest} ({done.source})")

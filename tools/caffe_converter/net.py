@@ -23,7 +23,8 @@ from tools.caffe_converter.v1 import upgrade_layer
 
 _LOG = logging.getLogger(__name__)
 _TEST = 1  # of the enum Phase
-MAX_LAYERS = 5000  # ResNet-152 as an SSD has about 800
+MAX_LAYERS = 3000  # ResNet-152 as an SSD has about 800
+MAX_LINKS = 20_000  # bottoms and tops of all layers; that one has about 2000
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,9 @@ def _read(path: str | os.PathLike) -> tuple[object, list[Layer]]:
     parts = getattr(message, field)
     if len(parts) > MAX_LAYERS:
         raise ConversionError(f"{shown(path)}: {len(parts)} layers, expected at most {MAX_LAYERS}")
+    links = sum(len(part.bottom) + len(part.top) for part in parts)
+    if links > MAX_LINKS:
+        raise ConversionError(f"{shown(path)}: {links} bottoms and tops, expected at most {MAX_LINKS}")
     lines = layer_lines(data.decode("utf-8-sig"), field)
     if len(lines) != len(parts):
         lines = [0] * len(parts)

@@ -145,7 +145,7 @@ def _check_shape(shape: tuple[int, ...], where: str, *, is_picture: bool) -> Non
     Raises:
         ConversionError: a size is missing, not positive, or beyond all measure.
     """
-    stated = " x ".join(str(side) for side in shape)
+    stated = shown(" x ".join(str(side) for side in shape))
     if is_picture and any(side <= _UNKNOWN for side in shape[2:]):
         raise ConversionError(f"{where} is {stated}, without a size: give it by --data-shape HEIGHT,WIDTH")
     if any(not 1 <= side <= MAX_SIDE for side in shape[1:]):

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from common.errors import ConversionError, did_you_mean
+from common.errors import ConversionError
 from tools.caffe_converter.net_inputs import DATA_TYPES, data_layer_shape
-from tools.caffe_converter.prototxt import shown
+from tools.caffe_converter.prototxt import closest, shown
 
 _MEASURES = frozenset(("Accuracy", "DetectionEvaluate", "HDF5Output"))  # what they look at is a result
 _DETECTION_BOTTOMS = 3  # loc, conf, priors; further ones (data, label) serve the drawing of results only
@@ -125,7 +125,7 @@ def _check_links(layer, bottoms: Sequence[str], made: set[str], links: Links, ot
         if blob not in made:
             raise ConversionError(
                 f"{layer.where}: reads {shown(blob)!r}, which no layer before it makes"
-                f"{_other_maker(blob, others) or did_you_mean(shown(blob), sorted(shown(name) for name in made))}"
+                f"{_other_maker(blob, others) or closest(blob, sorted(made))}"
             )
     seen = set()
     for index, top in enumerate(layer.tops):

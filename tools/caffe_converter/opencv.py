@@ -51,10 +51,16 @@ class OpenCVNet:
         except cv2.error as error:
             raise ConversionError(f"{self._path}: OpenCV cannot compute it: {_last_line(error)}") from error
 
-    def name_of(self, layer: Layer) -> str:
-        """Return the name under which OpenCV has a layer: its own or its top's; "" where it has none."""
-        known = self._net.getLayerNames()
-        return next((name for name in (layer.name, *layer.tops[:1]) if name in known), "")
+    def name_of(self, layer: Layer, repetition: int = 0) -> str:
+        """Return the name under which OpenCV has a layer: its own or its top's; "" where it has none.
+
+        Args:
+            layer: of the net.
+            repetition: how many layers of the same name stand before it; OpenCV numbers them.
+        """
+        known, ending = self._net.getLayerNames(), f"_{repetition}" if repetition else ""
+        names = (f"{name}{ending}" for name in (layer.name, *layer.tops[:1]))
+        return next((name for name in names if name in known), "")
 
 
 def detections_of(blob: np.ndarray) -> np.ndarray:
@@ -71,4 +77,6 @@ def detections_of(blob: np.ndarray) -> np.ndarray:
 
 
 def _last_line(error: Exception) -> str:
-    return " ".join(str(error).split())[-200:]
+    """Return an error of OpenCV's as one line: what follows its code, without the place in its source."""
+    text = " ".join(str(error).split())
+    return text.split("error: ", 1)[-1][:200]

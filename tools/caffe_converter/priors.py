@@ -17,10 +17,12 @@ import numpy as np
 from common.errors import ConversionError
 from common.mx import mx
 from tools.caffe_converter.net import Layer
+from tools.caffe_converter.prototxt import shown
 from tools.caffe_converter.values import Graph, Priors, Value, check_count
 
 _SAME = 5e-7  # of the image's side: float32 rounding of two ways to compute a box
-_MOST_BOXES = 1 << 22
+MAX_BOXES = 1 << 21  # of a net; SSD512 has 24564
+_MOST_SETTINGS = 64  # sizes, or ratios, of one layer
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,16 @@ def prior_box(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list
         )
     settings = _settings(layer, shapes[0][2:], shapes[1][2:], graph.truncate_sizes)
     count = len(_shapes(settings)) * math.prod(shapes[0][2:])
-    if count > _MOST_BOXES:
-        raise ConversionError(f"{layer.where}: makes {count} boxes, expected at most {_MOST_BOXES}")
+    graph.boxes += count
+    if graph.boxes > MAX_BOXES:
+        raise ConversionError(
+            f"{layer.where}: makes {count} boxes, {graph.boxes} with those before: expected at most {MAX_BOXES}"
+        )
     boxes = caffe_boxes(settings, shapes[0][2:])
+    if not np.isfinite(boxes).all():
+        raise ConversionError(
+            f"{layer.where}: its boxes are beyond all numbers: expected sizes, steps and offset in pixels of the image"
+        )
     name = graph.name(layer.name)
     symbol = _operator(settings, bottoms[0], name, boxes)
     if symbol is None:
@@ -66,6 +75,7 @@ def prior_box(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list
 
 def _settings(layer: Layer, cells: tuple[int, int], image: tuple[int, int], truncate: bool) -> _Settings:
     p = layer.message.prior_box_param
+    _check_lengths(layer, p)
     low, high = (
         [float(int(size)) if truncate and math.isfinite(size) else size for size in sizes]
         for sizes in (p.min_size, p.max_size)
@@ -74,7 +84,7 @@ def _settings(layer: Layer, cells: tuple[int, int], image: tuple[int, int], trun
         raise ConversionError(
             f"{layer.where}: min_size {list(p.min_size)}: expected numbers of 1 pixel or more"
         )
-    if high and (len(high) != len(low) or any(not a < b < math.inf for a, b in zip(low, high))):
+    if high and (len(high) != len(low) or any(not a < b < math.inf for a, b in zip(p.min_size, p.max_size))):
         raise ConversionError(
             f"{layer.where}: max_size {list(p.max_size)}: expected one for each min_size {list(p.min_size)}, above it"
         )
@@ -102,6 +112,19 @@ def _settings(layer: Layer, cells: tuple[int, int], image: tuple[int, int], trun
     )
 
 
+def _check_lengths(layer: Layer, p) -> None:
+    """Refuse lists that nobody means: sizes times ratios would be more than memory holds.
+
+    Raises:
+        ConversionError: names the field.
+    """
+    for name in ("min_size", "max_size", "aspect_ratio"):
+        if len(getattr(p, name)) > _MOST_SETTINGS:
+            raise ConversionError(
+                f"{layer.where}: {len(getattr(p, name))} {name}, expected at most {_MOST_SETTINGS}"
+            )
+
+
 def _ratios(layer: Layer, p) -> tuple[float, ...]:
     """Return the aspect ratios beside 1: each new one, and its inverse behind it where `flip` is on."""
     ratios = [1.0]
@@ -118,7 +141,7 @@ def _variances(layer: Layer) -> tuple[float, ...]:
     given = list(layer.message.prior_box_param.variance) or [0.1]
     variances = tuple(np.float32(given * 4 if len(given) == 1 else given).tolist())
     if len(variances) != 4 or not all(0 < value < math.inf for value in variances):
-        raise ConversionError(f"{layer.where}: variance {given}: expected one number or four, above 0")
+        raise ConversionError(f"{layer.where}: variance {shown(given)}: expected one number or four, above 0")
     return variances
 
 
@@ -144,19 +167,20 @@ def caffe_boxes(settings: _Settings, cells: tuple[int, int]) -> np.ndarray:
         (height * width * boxes of a cell, 4) float32 corner form, relative to the image.
 
     Raises:
-        ConversionError: there are more than four million.
+        ConversionError: there are more than two million.
     """
     sides = np.array(_shapes(settings), np.float64)  # (K, 2): width, height
-    if len(sides) * cells[0] * cells[1] > _MOST_BOXES:
+    if len(sides) * cells[0] * cells[1] > MAX_BOXES:
         raise ConversionError(
-            f"PriorBox: {len(sides)} boxes for each of {cells} cells: expected at most {_MOST_BOXES}"
+            f"PriorBox: {len(sides)} boxes for each of {cells} cells: expected at most {MAX_BOXES}"
         )
     center_y = (np.arange(cells[0]) + settings.offset) * settings.step[0]
     center_x = (np.arange(cells[1]) + settings.offset) * settings.step[1]
     centers = np.stack(np.broadcast_arrays(center_x[None, :], center_y[:, None]), axis=-1)[:, :, None]
     boxes = np.concatenate([centers - sides / 2, centers + sides / 2], axis=-1)  # (h, w, K, 4)
     height, width = settings.image
-    boxes = (boxes / (width, height, width, height)).reshape(-1, 4).astype(np.float32)
+    with np.errstate(over="ignore"):  # a box beyond float32 is refused by the caller
+        boxes = (boxes / (width, height, width, height)).reshape(-1, 4).astype(np.float32)
     return np.clip(boxes, 0, 1) if settings.clip else boxes
 
 

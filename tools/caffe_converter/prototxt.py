@@ -6,17 +6,20 @@ a net that relies on a field which is passed over would convert into something e
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from common.errors import ConversionError, did_you_mean
 from common.files import describe
 from tools.caffe_converter.schema import net_parameter
 
 MAX_BYTES = 1 << 20  # the longest nets in use have 0.3 MB; the parser takes one to two seconds for this
+MAX_WORDS = 150_000  # those have some 40,000; a list of short numbers takes the parser longest
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\v\f\r")
+_WORD = re.compile(r"[\w.+-]+")
 _TOKEN = re.compile(r"""#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|\n|[A-Za-z_]\w*|[{}<>]""")
 
 
@@ -88,6 +91,11 @@ def parse_text(data: bytes, name: str, message_class: type, what: str):
     from google.protobuf import text_format
 
     text = _decode(data, name, what)
+    words = sum(1 for _ in _WORD.finditer(text))
+    if words > MAX_WORDS:
+        raise ConversionError(
+            f"{shown(name)}: {words} words and numbers, expected at most {MAX_WORDS} in a {what}"
+        )
     message = message_class()
     try:
         text_format.Parse(text, message)
@@ -134,6 +142,11 @@ def shown(text: object) -> str:
     text = str(text)
     short = text if len(text) <= 200 else text[:197] + "..."
     return short if short.isprintable() else repr(short)[1:-1]
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return `did_you_mean` for names of a foreign file: comparing long names, or very many, would take minutes."""
+    return did_you_mean(shown(name)[:60], [shown(each)[:60] for each in itertools.islice(known, 1000)])
 
 
 def one_line(error: object) -> str:

@@ -9,7 +9,8 @@ from common.command import CommandParser, add_switch, command
 from common.errors import ConfigError
 from common.files import write_text
 from tools.caffe_converter.convert import convert_graph
-from tools.caffe_converter.model_command import add_net_flags
+from tools.caffe_converter.model_command import add_net_flags, check_outputs
+from tools.caffe_converter.prototxt import shown
 
 
 def build_parser() -> CommandParser:
@@ -29,6 +30,7 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Convert, write, and say what the graph takes and gives."""
     args = build_parser().parse_args(argv)
+    check_outputs([args.prototxt], [Path(args.symbol)])
     if Path(args.symbol).exists() and not args.overwrite:
         raise ConfigError(f"{args.symbol}: is there: give another name, or --overwrite")
     converted = convert_graph(args.prototxt, data_shape=args.data_shape, truncate_sizes=args.truncate_sizes)
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {note}")
     write_text(args.symbol, converted.symbol.tojson())
     height, width = converted.data_shape
-    print(f"{args.symbol}: data (N, 3, {height}, {width}) to {', '.join(converted.outputs)}")
+    print(f"{args.symbol}: data (N, 3, {height}, {width}) to {', '.join(map(shown, converted.outputs))}")
     for name, shape in converted.constant_shapes().items():
         print(f"  {name} {shape}: a constant that convert_model.py fills in")
     return 0

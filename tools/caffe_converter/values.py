@@ -7,6 +7,7 @@ shape rules, and `graph.check_shapes` holds them to what MXNet infers.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -15,6 +16,12 @@ import numpy as np
 from common.errors import ConversionError
 from common.mx import mx
 from tools.caffe_converter.net import Layer
+from tools.caffe_converter.prototxt import shown
+
+MAX_ELEMENTS = 1 << 28  # of one blob, 1 GB as float32; Caffe itself stops at 2**31 - 1
+MAX_AXES = 6  # operators of MXNet refuse more, or crash
+MAX_MADE = 1 << 26  # elements of all parameters that the file of weights does not hold, 256 MB
+_RESERVED = ("data", "detection", "cls_prob", "multibox_loc_pred", "multibox_cls_pred", "multibox_anchors")
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,8 @@ class Graph:
         tops: for each layer what it gave, for comparisons.
         truncate_sizes: PriorBox cuts sizes to whole pixels, as Caffe does.
         notes: what the user should know.
+        made: elements of parameters so far that the caffemodel does not hold.
+        boxes: of all PriorBox layers so far.
     """
 
     blobs: dict[str, Value | Priors] = field(default_factory=dict)
@@ -116,10 +125,16 @@ class Graph:
     tops: list[tuple[Layer, tuple]] = field(default_factory=list)
     truncate_sizes: bool = True
     notes: list[str] = field(default_factory=list)
-    _names: set[str] = field(default_factory=lambda: {"data", "detection", "multibox_priors"})
+    made: int = 0
+    boxes: int = 0
+    _names: set[str] = field(default_factory=lambda: {*_RESERVED})
 
     def name(self, wanted: str) -> str:
-        """Return a name that no other node has; the first comer gets the one that is wanted."""
+        """Return a name that no other node has; the first comer gets the one that is wanted.
+
+        What cannot be printed becomes "_": MXNet cuts names at a zero, and writes others into JSON as they are.
+        """
+        wanted = "".join(letter if letter.isprintable() else "_" for letter in wanted)
         name, number = wanted, 1
         while name in self._names:
             number += 1
@@ -148,15 +163,41 @@ class Graph:
             convert: from the layer's blobs to values; None takes the blob as it is.
         """
         to = to or shape
+        self._make(name, math.prod(to) - math.prod(shape))
         name = self.name(name)
         self.args[name] = Param(layer, blob, shape, _reshaped(convert or (lambda blobs: blobs[blob]), to))
         return mx.sym.Variable(name, shape=to)
 
     def constant(self, name: str, values: np.ndarray):
-        """Return a variable of known values."""
+        """Return a variable of known values.
+
+        Raises:
+            ConversionError: they are too many, or not finite.
+        """
+        self._make(name, values.size)
+        with np.errstate(over="ignore"):
+            made = np.array(values, np.float32)
+        if not np.isfinite(made).all():
+            raise ConversionError(
+                f"constant {shown(name)}: holds {made[~np.isfinite(made)][0]}, expected finite numbers: a number of the"
+                " prototxt that it is computed from is beyond float32"
+            )
         name = self.name(name)
-        self.constants[name] = np.asarray(values, np.float32)
-        return mx.sym.Variable(name, shape=values.shape)
+        self.constants[name] = made
+        return mx.sym.Variable(name, shape=values.shape, dtype=np.float32)
+
+    def _make(self, name: str, count: int) -> None:
+        """Count elements that the net alone asks for, before memory is taken.
+
+        Raises:
+            ConversionError: they are too many.
+        """
+        self.made += max(0, count)
+        if self.made > MAX_MADE:
+            raise ConversionError(
+                f"parameter {shown(name)}: makes {self.made} numbers that are not in the caffemodel, expected at most"
+                f" {MAX_MADE}: the net is too large (--data-shape sets the input's size)"
+            )
 
 
 def _reshaped(convert: Callable, shape: tuple[int, ...]) -> Callable:
@@ -209,6 +250,24 @@ def check_count(layer: Layer, found: int, least: int, most: int) -> None:
     if not least <= found <= most:
         wanted = str(least) if least == most else f"{least} or more" if most > 99 else f"{least} to {most}"
         raise ConversionError(f"{layer.where}: has {found} bottoms, expected {wanted}")
+
+
+def check_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a blob's shape.
+
+    Raises:
+        ConversionError: it has no axis or too many, one is below 1, or the blob is too large.
+    """
+    if not 1 <= len(shape) <= MAX_AXES:
+        raise ConversionError(
+            f"{layer.where}: would give {len(shape)} axes, {shown(shape)}, expected 1 to {MAX_AXES}"
+        )
+    if min(shape) < 1 or math.prod(shape) > MAX_ELEMENTS:
+        raise ConversionError(
+            f"{layer.where}: would give the shape {shape}: the input is too small or too large for it"
+            " (--data-shape sets the input's size)"
+        )
+    return shape
 
 
 def axis_of(layer: Layer, axis: int, rank: int, what: str = "axis") -> int:

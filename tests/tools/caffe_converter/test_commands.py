@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from random_model import write_random_caffemodel
 from common.mx import mx
 from deploy.command import main as deploy
 from detect.detector import Detector
+from model.card import read_card, write_card
 from model.graph import load_symbol
 from model.saved import load
 from tools.caffe_converter.compare_command import forward
@@ -42,7 +44,7 @@ def folder(tmp_path_factory):
     for name, kind in (("net", "mobilenet_ssd"), ("raw", "two_outputs"), ("norm", "res10_ssd")):
         (place / f"{name}.prototxt").write_text(prototxts.ARCHITECTURES[kind](OPTIONS))
         write_random_caffemodel(place / f"{name}.prototxt", place / f"{name}.caffemodel", 1)
-    means = "mean_value: 104 mean_value: 117 mean_value: 123 scale: 0.25"
+    means = "mean_value: 104 mean_value: 117 mean_value: 123.5 scale: 0.25"
     (place / "train.prototxt").write_text(TRAIN.format(params=means))
     (place / "labelmap.prototxt").write_text(LABELS)
     return place
@@ -64,7 +66,7 @@ def picture(side=(200, 260)):
         ((), (123.0, 117.0, 104.0)),
         (("--mean", "1,2,3"), (1.0, 2.0, 3.0)),
         (("--mean", "127.5"), (127.5,) * 3),
-        (("--train-prototxt", "TRAIN"), (123.0, 117.0, 104.0)),
+        (("--train-prototxt", "TRAIN"), (123.5, 117.0, 104.0)),
         (("--train-prototxt", "TRAIN", "--mean", "0,0,0"), (0.0, 0.0, 0.0)),
     ],
 )
@@ -72,6 +74,40 @@ def test_mean_stands_in_the_card_as_rgb(folder, tmp_path, flags, mean):
     flags = [folder / "train.prototxt" if flag == "TRAIN" else flag for flag in flags]
     assert convert(folder, tmp_path / "ssd", *flags) == 0
     assert load(tmp_path / "ssd").card.mean == mean
+
+
+def test_mean_of_the_net_itself_is_taken(folder, tmp_path, capsys):
+    """A test.prototxt, and some deploy.prototxt, say it in their own data layer."""
+    data = 'layer { name: "d" type: "Data" top: "data" include { phase: TRAIN }'
+    data += " transform_param { mean_value: 127.5 scale: 0.007843 } }\n"
+    (tmp_path / "own.prototxt").write_text((folder / "net.prototxt").read_text() + data)
+    assert main([str(tmp_path / "own.prototxt"), str(folder / "net.caffemodel"), str(tmp_path / "ssd")]) == 0
+    assert load(tmp_path / "ssd").card.mean == (127.5,) * 3
+    assert "scale 0.007843" in capsys.readouterr().out
+    assert convert(folder, tmp_path / "other") == 0
+    assert "a guess, SSD's usual mean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("layers", "mean"),
+    [
+        ("TEST 10 | TRAIN 20", 20.0),
+        ("TRAIN 20 | TEST 10", 20.0),
+        ("LABEL | TRAIN 20", 20.0),
+        ("TRAIN FILE | TEST 10", 10.0),
+        ("TEST 10", 10.0),
+    ],
+)
+def test_mean_is_the_training_layers_before_the_test_layers(folder, tmp_path, layers, mean):
+    text = ""
+    for number, part in enumerate(layers.split(" | ")):
+        phase, _, value = part.partition(" ")
+        params = {"": "scale: 1", "FILE": 'mean_file: "mean.binaryproto"'}.get(value, f"mean_value: {value}")
+        rule = "" if phase == "LABEL" else f"include {{ phase: {phase} }}"
+        text += f'layer {{ name: "d{number}" type: "Data" top: "d{number}" {rule} transform_param {{ {params} }} }}\n'
+    (tmp_path / "train.prototxt").write_text(text)
+    assert convert(folder, tmp_path / "ssd", "--train-prototxt", tmp_path / "train.prototxt") == 0
+    assert load(tmp_path / "ssd").card.mean == (mean,) * 3
 
 
 def test_scale_of_the_input_is_folded_into_the_first_convolution(folder, tmp_path):
@@ -174,7 +210,7 @@ def test_script_runs_from_any_folder(folder, project_root, tmp_path):
         (("--mean", "a"), "expected numbers"),
         (("--scale", "0"), "--scale 0.0: expected a number above 0"),
         (("--class-names", "a,b"), "--class-names: 2 names, expected 3"),
-        (("--train-prototxt", "net.prototxt"), "no layer has a transform_param"),
+        (("--train-prototxt", "net.prototxt"), "no data layer has a transform_param with a mean"),
         (("--train-prototxt", "none.prototxt"), "none.prototxt"),
         (("--class-names", "none.prototxt"), "none.prototxt"),
         (("--data-shape", "16"), "32 to 8192"),
@@ -244,3 +280,61 @@ def test_weights_of_another_net_are_refused_by_layer(folder, tmp_path, capfd):
     assert "it is the caffemodel of another net" in error
     assert main([str(folder / "net.prototxt"), str(folder / "norm.caffemodel"), str(tmp_path / "ssd")]) == 2
     assert "has no weights for layer" in capfd.readouterr().err
+
+
+def test_layer_with_more_blobs_than_the_net_asks_for_is_refused(folder, tmp_path, capfd):
+    """A bias that the prototxt switches off would be lost without a word."""
+    text = (folder / "raw.prototxt").read_text()
+    assert "num_output" in text
+    other = tmp_path / "raw.prototxt"
+    other.write_text(text.replace("convolution_param {", "convolution_param {\n    bias_term: false", 1))
+    assert main([str(other), str(folder / "raw.caffemodel"), str(tmp_path / "x")]) == 2
+    assert "has 2 blobs, the prototxt asks for 1" in capfd.readouterr().err
+
+
+def test_other_outputs_beside_the_detections_are_told(folder, tmp_path, capsys):
+    text = (folder / "net.prototxt").read_text()
+    extra = 'layer { name: "extra" type: "ReLU" bottom: "mbox_loc" top: "landmarks" }\n'
+    (tmp_path / "net.prototxt").write_text(text + extra)
+    assert main([str(tmp_path / "net.prototxt"), str(folder / "net.caffemodel"), str(tmp_path / "x")]) == 0
+    assert "its other outputs are left out: landmarks" in capsys.readouterr().out
+    after = 'layer { name: "after" type: "ReLU" bottom: "detection_out" top: "x" }\n'
+    (tmp_path / "net.prototxt").write_text(text + after)
+    assert main([str(tmp_path / "net.prototxt"), str(folder / "net.caffemodel"), str(tmp_path / "y")]) == 2
+    assert "reads detection_out, the detections: nothing may follow them" in capsys.readouterr().err
+
+
+def test_training_run_and_sources_are_never_written_over(folder, tmp_path, capfd):
+    assert convert(folder, tmp_path / "run") == 0
+    card = read_card(tmp_path / "run")
+    write_card(tmp_path / "run", dataclasses.replace(card, graph="training", source={}))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for net in ("net", "raw"):
+        assert convert(folder, tmp_path / "run", "--overwrite", net=net) == 2
+        assert "is a training run's, which would be lost" in capfd.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    source = tmp_path / "x-symbol.json"
+    source.write_bytes((folder / "net.prototxt").read_bytes())
+    flags = [str(source), str(folder / "net.caffemodel"), str(tmp_path / "x"), "--overwrite"]
+    assert main(flags) == 2
+    assert f"{source}: would be written over, and is read" in capfd.readouterr().err
+    assert convert_symbol([str(source), str(source), "--overwrite"]) == 2
+    assert source.read_bytes() == (folder / "net.prototxt").read_bytes()
+
+
+def test_net_without_detections_leaves_a_detector_alone(folder, tmp_path, capfd):
+    assert convert(folder, tmp_path / "ssd") == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for flags in ((), ("--overwrite",)):
+        assert convert(folder, tmp_path / "ssd", *flags, net="raw") == 2
+        assert "no DetectionOutput, so no card: give another PREFIX" in capfd.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("prefix", ["", "folder/"])
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_prefix_without_a_name_is_refused(folder, tmp_path, monkeypatch, capfd, prefix, flags):
+    monkeypatch.chdir(tmp_path)
+    assert convert(folder, prefix, *flags) == 2
+    assert "expected a path that ends in a name" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []

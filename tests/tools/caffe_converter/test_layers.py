@@ -269,6 +269,8 @@ def test_scale_by_a_second_bottom(tmp_path):
         (layer("Permute", "permute_param { order: 1 order: 0 }"), "batch, axis 0, to stay first"),
         (layer("Eltwise", bottom="first"), "has 1 bottoms, expected 2"),
         (layer("Softmax", "softmax_param { axis: 5 }"), "axis 5"),
+        (layer("Softmax", "softmax_param { axis: 0 }"), "axis 0, the batch"),
+        (layer("BatchNorm", "batch_norm_param { use_global_stats: false }"), "use_global_stats false"),
         (layer("Convolution", "convolution_param { num_output: 3 kernel_size: 1 group: 3 }", "data"), "the image"),
         (layer("Eltwise", bottom="data data"), "takes the image itself"),
         (layer("PriorBox", "prior_box_param { min_size: 30 }", "first"), "has 1 bottoms, expected 2"),
@@ -284,3 +286,12 @@ def test_what_cannot_be_is_an_error_with_its_place(tmp_path, layers, words):
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"{path}:6: layer it")
     assert "\n" not in str(caught.value)
+
+
+def test_layers_of_one_name_are_compared_each(tmp_path):
+    """OpenCV numbers them; MobileNetV2's slices are called alike."""
+    layers = layer("ReLU", top="a") + layer("Sigmoid", bottom="a", top="b") + layer("TanH", bottom="b")
+    model, path, weights = converted(tmp_path, layers)
+    rows = compare(model, OpenCVNet(path, weights), image())
+    assert [row["type"] for row in rows] == ["Convolution", "ReLU", "Sigmoid", "TanH"]
+    assert max(row["difference"] for row in rows) < 1e-5

@@ -102,10 +102,10 @@ def test_command_writes_a_detector_that_the_others_take(face, photos, tmp_path, 
     assert main([*face, prefix, "--class-names", "face"]) == 0
     printed = capsys.readouterr().out
     assert "240x320, 1 classes, 4420 default boxes" in printed
-    assert "mean 123,117,104 (R,G,B), scale 1: SSD's usual mean" in printed
+    assert "mean 123.68,116.78,103.94 (R,G,B), scale 1" in printed  # the prototxt's own
     card = load(prefix).card
     assert (card.class_names, card.data_shape, card.mean, card.std) == (
-        ("face",), (240, 320), (123.0, 117.0, 104.0), (1.0, 1.0, 1.0),
+        ("face",), (240, 320), pytest.approx((123.68, 116.78, 103.94), abs=1e-4), (1.0, 1.0, 1.0),
     )  # fmt: skip
     pixels = photos["004545.jpg"]
     found = Detector(prefix, context=mx.cpu()).detect(pixels)
