@@ -117,7 +117,9 @@ def test_pictures_show_the_recipe_that_is_asked_for(packed, tmp_path, capsys):
     assert main([str(packed), *flags, "none", "--out", str(tmp_path / "none")]) == 0
     assert main([str(packed), *flags, "ssd", "--out", str(tmp_path / "ssd")]) == 0
     names = sorted(path.name for path in (tmp_path / "none").glob("after-*"))
-    pairs = [[images.read(tmp_path / recipe / name).astype(int) for recipe in ("none", "ssd")] for name in names]
+    pairs = [
+        [images.read(tmp_path / recipe / name).astype(int) for recipe in ("none", "ssd")] for name in names
+    ]
     assert max(np.abs(one - other).max() for one, other in pairs) > 60
     capsys.readouterr()
     assert main([str(packed), *flags, "sdd"]) == 2
