@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -310,6 +311,9 @@ def test_stream_takes_endless_sources_and_can_be_left(toy):
     stream = cpu_detector(toy).stream(endless(), 2)
     assert [next(stream).index for _ in range(5)] == list(range(5))
     stream.close()
+    deadline = time.monotonic() + 10  # the decoding threads end on their own, once their pictures are done
+    while threading.active_count() > before + 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert threading.active_count() <= before + 1
 
 
