@@ -26,7 +26,7 @@ def check_same_names(path: str | os.PathLike, found: Sequence[str], wanted: Sequ
         raise RecordError(
             f"{path}: the records' classes are {_shorten(found)}, the model's are {_shorten(wanted)}:"
             f" {_difference(found, wanted)}; pack the data again with --class-names {','.join(wanted)},"
-            " or take records of the model's classes"
+            " or take records of the model's classes (a converted model gets other names by converting again)"
         )
 
 

@@ -99,6 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     saved = load(prefix, args.epoch)
     card = _card(args, saved)
     out = args.out or (f"{prefix}{SUFFIX}" if settings else f"{prefix}-deploy")
+    if is_onnx(out) and not settings:
+        raise ConfigError(f"--out {out}: is the name of an ONNX file: give --onnx too, or another prefix")
     if settings:
         refuse_quantised(saved, card)
         refuse_foreign_file(out)

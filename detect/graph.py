@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from common.errors import CheckpointError, ConfigError, did_you_mean
 from common.mx import mx
 from model.card import Card
-from model.graph import has_heads, heads, inference_symbol, is_training, keep_used, num_classes_of
+from model.graph import (
+    check_detects,
+    has_heads,
+    heads,
+    inference_symbol,
+    is_training,
+    keep_used,
+    num_classes_of,
+)
 from model.parameters import check_fit
 from model.saved import SavedDetector, require_card
 from symbol.detection import DetectionConfig
@@ -51,6 +59,7 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
     settings = {name: value for name, value in settings.items() if value is not None}
     check_known(settings)
     name = f"{saved.prefix or 'detector'}, epoch {saved.epoch}"
+    check_detects(saved.symbol, name)
     card = _card(saved, card_settings(settings), name)
     changes = {key: value for key, value in settings.items() if key in DETECTION_SETTINGS}
     card = dataclasses.replace(card, detection=dataclasses.replace(card.detection, **changes))

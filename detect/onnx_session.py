@@ -100,6 +100,13 @@ class OnnxPlan:
     name: str
 
 
+def _same(value: object, built_in: object) -> bool:
+    """Tell whether a setting is the one built in; a threshold is a float32 there."""
+    if isinstance(value, float) and isinstance(built_in, (int, float)):
+        return np.float32(value) == np.float32(built_in)
+    return value == built_in
+
+
 def make_onnx_plan(loaded: OnnxDetector, settings: dict) -> OnnxPlan:
     """Check settings against what is built into a file.
 
@@ -116,7 +123,7 @@ def make_onnx_plan(loaded: OnnxDetector, settings: dict) -> OnnxPlan:
     card, tail = loaded.card, loaded.card.detection
     for name, value in settings.items():
         built_in = getattr(tail if name in DETECTION_SETTINGS else card, name)
-        if value != built_in and not (name == "score_threshold" and value > built_in):
+        if not _same(value, built_in) and not (name == "score_threshold" and value > built_in):
             raise ConfigError(
                 f"{name} is {value!r}, but {built_in!r} is built into {loaded.prefix}: leave it out, or export the"
                 " detector again with that setting"

@@ -21,6 +21,7 @@ from common.mx import mx
 from symbol.anchors import AnchorConfig
 from symbol.detection import DetectionConfig, detection_symbol
 
+_DETECTING = {"_contrib_MultiBoxDetection", "_contrib_box_nms"}
 HEADS = ("multibox_loc_pred_output", "multibox_cls_pred_output", "multibox_anchors_output")
 
 
@@ -93,6 +94,24 @@ def infer_shapes(symbol, data_shape: tuple[int, int], name: str) -> tuple[list, 
 def has_heads(symbol) -> bool:
     """Tell whether a graph holds the heads that a detection tail can be put on."""
     return set(HEADS) <= set(symbol.get_internals().list_outputs())
+
+
+def check_detects(symbol, name: str) -> None:
+    """Refuse a graph that neither detects nor has the heads to detect from.
+
+    Args:
+        symbol: any graph.
+        name: of the detector, for the message.
+
+    Raises:
+        CheckpointError: a classifier, a backbone, or a converted net without its last layer.
+    """
+    operators = {node["op"] for node in json.loads(symbol.tojson())["nodes"]}
+    if not has_heads(symbol) and not is_training(symbol) and not operators & _DETECTING:
+        outputs = ", ".join(symbol.list_outputs()[:4])
+        raise CheckpointError(
+            f"{name}: not the graph of an SSD detector: it has no {HEADS[0][:-7]}, and gives {outputs}"
+        )
 
 
 def is_training(symbol) -> bool:

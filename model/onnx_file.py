@@ -196,6 +196,15 @@ def _check_file(path: Path) -> None:
         raise CheckpointError(f"{path}: not an ONNX file: it is {describe(start)}")
 
 
+# Providers that need another package than onnxruntime, which has the CPU's alone.
+_PACKAGES = {
+    "CUDAExecutionProvider": "onnxruntime-gpu",
+    "TensorrtExecutionProvider": "onnxruntime-gpu",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "DmlExecutionProvider": "onnxruntime-directml",
+}
+
+
 def _providers(there: list[str], wanted: tuple[str, ...]) -> list[str]:
     """Return the providers to use.
 
@@ -204,8 +213,8 @@ def _providers(there: list[str], wanted: tuple[str, ...]) -> list[str]:
     """
     for provider in wanted:
         if provider not in there:
-            raise ConfigError(
-                f"--providers {provider}: this onnxruntime has none of that name{did_you_mean(provider, there)}"
-            )
+            known = _PACKAGES.get(provider)
+            hint = f": install {known} in place of onnxruntime" if known else did_you_mean(provider, there)
+            raise ConfigError(f"--providers {provider}: this onnxruntime has none of that name{hint}")
     usual = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
     return list(wanted) or usual or there

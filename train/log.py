@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import glob
 import io
 import logging
 import sys
@@ -86,7 +87,9 @@ class ResultsFile:
 
     @classmethod
     def open(cls, path: Path, finished_epochs: int) -> ResultsFile:
-        """Open the file, keeping the rows of finished epochs."""
+        """Open the file, keeping the rows of finished epochs; what a killed run left of it half written goes."""
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            left.unlink(missing_ok=True)
         rows = []
         if finished_epochs and path.exists():
             # A spreadsheet may have been at it: a mark (BOM) first, another encoding, stray zero bytes.

@@ -120,6 +120,7 @@ def test_own_file_is_replaced_and_a_foreign_one_is_not(checkpoint, capfd):
         (("--dynamic-batch",), "are for ONNX files: give --onnx too"),
         (("--onnx", "--out", "net"), "--out net: expected a name that ends in .onnx"),
         (("--onnx", "--nms", "1.5"), "--nms is 1.5"),
+        (("--out", "net.onnx"), "--out net.onnx: is the name of an ONNX file: give --onnx too"),
         (("--onnx", "--class-names", "a,b"), "made for 3 classes, there are 2 names"),
     ],
 )

@@ -127,7 +127,14 @@ def test_settings_that_are_as_built_in_may_be_stated(toy, path):
 def test_unknown_provider_is_an_error_that_names_those_there_are(path, toy_prefix):
     with pytest.raises(ConfigError, match="--providers CPU: .*CPUExecutionProvider"):
         Detector(path, providers=["CPU"])
+    with pytest.raises(
+        ConfigError, match="--providers TensorrtExecutionProvider: .*: install onnxruntime-gpu"
+    ):
+        Detector(path, providers=["TensorrtExecutionProvider"])
     assert len(Detector(path, providers=["CPUExecutionProvider"]).detect(SCENES[0])) == 2
+    assert (
+        len(Detector(path, nms_threshold=0.45, score_threshold=0.1).detect(SCENES[0])) == 2
+    )  # the file's own
     assert len(Detector(path, providers="CPUExecutionProvider").detect(SCENES[0])) == 2
     with pytest.raises(ConfigError, match="providers are for ONNX files"):
         Detector(toy_prefix, providers=["CPUExecutionProvider"])

@@ -117,3 +117,11 @@ def test_epoch_line_tells_what_bounds_the_speed_and_when_it_ends():
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_half_written_table_of_a_killed_run_is_cleared_away(tmp_path):
+    ResultsFile.open(tmp_path / "results.csv", 0).add({"epoch": 1})
+    for name in (".results.csv.abc.tmp", ".other-results.csv.abc.tmp"):
+        (tmp_path / name).touch()
+    assert [row["epoch"] for row in ResultsFile.open(tmp_path / "results.csv", 1).rows] == ["1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other-results.csv.abc.tmp", "results.csv"]

@@ -91,9 +91,21 @@ def test_error_of_the_process_is_one_line_without_a_traceback(project_root, tmp_
     assert error.count("\n") == 1
 
 
+def half_written_files(folder):
+    """Return the files under temporary names."""
+    return {name for name in os.listdir(folder) if name.endswith(".tmp")}
+
+
+def wait_for_half_written(folder):
+    """Wait until a file is being written, another than what an earlier run may have left."""
+    there, deadline = half_written_files(folder), time.monotonic() + 10
+    while not half_written_files(folder) - there:
+        assert time.monotonic() < deadline
+
+
 @pytest.mark.slow
 def test_run_killed_20_times_while_saving_always_loads_and_resumes(trainer, project_root):
-    """With one update an epoch most of the time goes into saving; the moment of the kill is drawn anew each time."""
+    """With one update an epoch most of the time goes into saving; every other kill waits for a half-written file."""
     prefix, draw = trainer.prefix("run"), random.Random(1)
     common = ("--batch-size", "12", "--val-path", "", "--checkpoint-period", "3")
     last, half_written = 0, 0
@@ -101,10 +113,14 @@ def test_run_killed_20_times_while_saving_always_loads_and_resumes(trainer, proj
         flags = (*trainer.data(), *common, *LONG) if turn == 0 else ("--resume", "--cpu", *LONG)
         with Process(project_root, *flags, "--prefix", prefix) as process:
             process.wait_for("epoch ")
-            time.sleep(draw.uniform(0, 0.5))
+            if turn % 2:
+                wait_for_half_written(trainer.folder / "run")
+                time.sleep(draw.uniform(0, 0.002))
+            else:
+                time.sleep(draw.uniform(0, 0.5))
             process.send(signal.SIGKILL)
             assert process.end()[0] == -signal.SIGKILL
-        half_written += any(name.endswith(".tmp") for name in os.listdir(trainer.folder / "run"))
+        half_written += bool(half_written_files(trainer.folder / "run"))
         saved = load(prefix, "last")
         assert saved.epoch > last
         assert trainer.arrays("run")

@@ -17,7 +17,7 @@ from common.errors import ConfigError, ConversionError
 from common.mx import mx
 from symbol.detection import DetectionConfig
 from tools.caffe_converter.net import Layer
-from tools.caffe_converter.prototxt import shown
+from tools.caffe_converter.prototxt import shortest, shown
 from tools.caffe_converter.values import Graph, Priors, Value, check_count, plain, tensor
 
 _CENTER_SIZE = 2
@@ -131,8 +131,8 @@ def _config(graph: Graph, layer: Layer, p, activation: str) -> DetectionConfig:
         graph.notes.append(f"{layer.where}: no confidence_threshold: every score above 0 is a detection")
     try:
         return DetectionConfig(
-            score_threshold=max(0.0, threshold),
-            nms_threshold=max(0.0, p.nms_param.nms_threshold),
+            score_threshold=max(0.0, shortest(threshold)),
+            nms_threshold=max(0.0, shortest(p.nms_param.nms_threshold)),
             nms_topk=p.nms_param.top_k if p.nms_param.HasField("top_k") and p.nms_param.top_k > -1 else -1,
             keep_topk=p.keep_top_k if p.keep_top_k > -1 else -1,
             activation=activation,

@@ -12,6 +12,7 @@ from common.errors import CheckpointError, ConfigError
 from common.files import write_text
 from model.card import DEPLOYED, card_path, read_card
 from model.deployed import refuse_foreign, write_detector
+from model.onnx_file import is_onnx
 from model.parameters import join_params, save_arrays
 from model.saved import params_path, symbol_path
 from tools.caffe_converter.convert import EPOCH, Model, convert_model, make_card, source_of
@@ -119,6 +120,8 @@ def _check_target(args: argparse.Namespace) -> None:
     prefix = args.prefix
     if not Path(prefix).name or prefix.endswith(("/", os.sep)):
         raise ConfigError(f"PREFIX {prefix!r}: expected a path that ends in a name, like model/face")
+    if is_onnx(prefix):
+        raise ConfigError(f"PREFIX {prefix}: is the name of an ONNX file: give it without .onnx")
     written = [symbol_path(prefix), params_path(prefix, EPOCH), card_path(prefix)]
     names = args.class_names if args.class_names and Path(args.class_names).exists() else None
     check_outputs((args.prototxt, args.caffemodel, args.train_prototxt, names), written)

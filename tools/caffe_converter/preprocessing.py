@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from common.errors import ConversionError
 from tools.caffe_converter.net import Layer, read_layers
-from tools.caffe_converter.prototxt import shown
+from tools.caffe_converter.prototxt import shortest, shown
 
 _TRAIN = 0  # of the enum Phase
 USUAL_MEAN = (123.0, 117.0, 104.0)  # (R, G, B) of SSD's own nets
@@ -89,7 +89,8 @@ def _from_prototxt(path: str) -> Preprocessing | None:
             f"{layer.where}: mean_value {shown(means)}, scale {p.scale:g}: expected one mean or three,"
             " a scale above 0"
         )
-    return Preprocessing(tuple(reversed(means * 3 if len(means) == 1 else means)), p.scale, path)
+    means = [shortest(value) for value in means]
+    return Preprocessing(tuple(reversed(means * 3 if len(means) == 1 else means)), shortest(p.scale), path)
 
 
 def _says(p) -> bool:

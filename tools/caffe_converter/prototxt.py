@@ -12,6 +12,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from common.errors import ConversionError, did_you_mean
 from common.files import describe
 from tools.caffe_converter.schema import net_parameter
@@ -135,6 +137,11 @@ def layer_lines(text: str, field: str) -> list[int]:
         elif depth == 0 and token[0] not in "#\"'":
             current, key_line = token, line
     return lines
+
+
+def shortest(value: float) -> float:
+    """Return the shortest decimal of a float32 field's number, 0.15 and not 0.15000000596046448; the same float32."""
+    return float(str(np.float32(value)))
 
 
 def shown(text: object) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from common.command import CommandParser, add_switch, command
 from common.errors import ConfigError
 from common.files import write_text
+from model.card import card_path
 from tools.caffe_converter.convert import convert_graph
 from tools.caffe_converter.model_command import add_net_flags, check_outputs
 from tools.caffe_converter.prototxt import shown
@@ -31,6 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert, write, and say what the graph takes and gives."""
     args = build_parser().parse_args(argv)
     check_outputs([args.prototxt], [Path(args.symbol)])
+    prefix = args.symbol[: -len("-symbol.json")] if args.symbol.endswith("-symbol.json") else ""
+    if prefix and card_path(prefix).exists():
+        raise ConfigError(
+            f"{args.symbol}: is the graph of a detector (its card lies beside it): give another name"
+        )
     if Path(args.symbol).exists() and not args.overwrite:
         raise ConfigError(f"{args.symbol}: is there: give another name, or --overwrite")
     converted = convert_graph(args.prototxt, data_shape=args.data_shape, truncate_sizes=args.truncate_sizes)

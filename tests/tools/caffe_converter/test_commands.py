@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import prototxts
 import pytest
+from PIL import Image
 from prototxts import Options
 from random_model import write_random_caffemodel
 
 from common.mx import mx
 from deploy.command import main as deploy
+from detect.command import main as demo
 from detect.detector import Detector
 from model.card import read_card, write_card
 from model.graph import load_symbol
@@ -338,3 +340,35 @@ def test_prefix_without_a_name_is_refused(folder, tmp_path, monkeypatch, capfd, 
     assert convert(folder, prefix, *flags) == 2
     assert "expected a path that ends in a name" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_net_without_detections_is_no_detector(folder, tmp_path, capfd):
+    """Flags that would say what a card says cannot make one of it."""
+    assert convert(folder, tmp_path / "raw", net="raw") == 0
+    photo = tmp_path / "x.png"
+    Image.fromarray(picture()).save(photo)
+    for flags in ((), ("--network", "ssd7", "--data-shape", "300", "--class-names", "a")):
+        capfd.readouterr()
+        assert demo(["--prefix", str(tmp_path / "raw"), "--images", str(photo), "--cpu", *flags]) == 2
+        assert "not the graph of an SSD detector: it has no multibox_loc_pred" in capfd.readouterr().err
+
+
+def test_numbers_in_the_card_are_the_prototxts(folder, tmp_path):
+    data = 'layer { name: "d" type: "Data" top: "data" include { phase: TRAIN }'
+    data += " transform_param { mean_value: 103.94 mean_value: 116.78 mean_value: 123.68 scale: 0.017 } }\n"
+    (tmp_path / "net.prototxt").write_text((folder / "net.prototxt").read_text() + data)
+    assert main([str(tmp_path / "net.prototxt"), str(folder / "net.caffemodel"), str(tmp_path / "ssd")]) == 0
+    card = load(tmp_path / "ssd").card
+    assert card.mean == (123.68, 116.78, 103.94)
+    assert (card.detection.score_threshold, card.detection.nms_threshold) == (0.01, 0.45)
+
+
+def test_graph_of_a_detector_is_not_replaced_by_a_bare_one(folder, tmp_path, capfd):
+    assert convert(folder, tmp_path / "ssd") == 0
+    path = tmp_path / "ssd-symbol.json"
+    before = path.read_bytes()
+    assert convert_symbol([str(folder / "net.prototxt"), str(path), "--overwrite"]) == 2
+    assert "is the graph of a detector" in capfd.readouterr().err
+    assert path.read_bytes() == before
+    assert convert(folder, tmp_path / "face.onnx") == 2
+    assert "is the name of an ONNX file: give it without .onnx" in capfd.readouterr().err
