@@ -32,3 +32,9 @@ def shared_golden() -> Path:
 def project_root() -> Path:
     """The root of the checkout."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _engine_as_it_is(monkeypatch):
+    """Commands choose the engine of their process; here the process belongs to all tests."""
+    monkeypatch.setattr("detect.flags.use_synchronous_engine", lambda devices: None)

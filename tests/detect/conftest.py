@@ -99,9 +99,3 @@ def toy_prefix(tmp_path) -> str:
     prefix = tmp_path / "model" / "toy"
     save(prefix, 3, training_graph(), toy_params(), toy_card())
     return str(prefix)
-
-
-@pytest.fixture(autouse=True)
-def _engine_as_it_is(monkeypatch):
-    """Commands choose the engine of their process; here the process belongs to all tests."""
-    monkeypatch.setattr("detect.flags.use_synchronous_engine", lambda devices: None)

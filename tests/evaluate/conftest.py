@@ -14,7 +14,6 @@ from dataset.pack import pack
 
 _TOY = runpy.run_path(str(Path(__file__).parent.parent / "detect" / "conftest.py"))
 toy, toy_prefix, quarters = _TOY["toy"], _TOY["toy_prefix"], _TOY["quarters"]
-_engine_as_it_is = _TOY["_engine_as_it_is"]
 
 NAMES = ("red", "green", "blue")
 WORLD = [("red", "", "", "green"), ("blue", "blue", "", ""), ("", "", "", ""), ("", "red", "blue", "")]
