@@ -45,11 +45,38 @@ def with_flags(settings: T, args: argparse.Namespace, flags: dict[str, str]) -> 
     Raises:
         ConfigError: a value cannot be; the message names the flag.
     """
-    given = {name: getattr(args, flag.strip("-").replace("-", "_")) for name, flag in flags.items()}
+    given = stated(args, flags)
     with naming_flags(flags):
         return dataclasses.replace(
             settings, **{name: value for name, value in given.items() if value is not None}
         )
+
+
+def stated(args: argparse.Namespace, flags: dict[str, str]) -> dict[str, object]:
+    """Return name of the setting -> what its flag states, None where it was not given.
+
+    Args:
+        args: parsed flags.
+        flags: name of the setting -> flag that states it.
+    """
+    return {name: getattr(args, flag.strip("-").replace("-", "_")) for name, flag in flags.items()}
+
+
+def check_known(cls: type, values: dict, what: str) -> None:
+    """Refuse names that are no setting.
+
+    Args:
+        cls: the dataclass of the settings.
+        values: name of the setting -> value.
+        what: the settings' name, for the message.
+
+    Raises:
+        ConfigError: names the first that is unknown, and what is close to it.
+    """
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{what}: unknown setting {name!r}{did_you_mean(name, known)}")
 
 
 def from_known(cls: type[T], values: dict, what: str) -> T:
@@ -63,8 +90,5 @@ def from_known(cls: type[T], values: dict, what: str) -> T:
     Raises:
         ConfigError: an unknown or impossible setting.
     """
-    known = [field.name for field in dataclasses.fields(cls)]
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"{what}: unknown setting {name!r}{did_you_mean(name, known)}")
+    check_known(cls, values, what)
     return cls(**values)

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.command import add_switch, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
 from common.mx import contexts
-from common.settings import naming_flags
+from common.settings import naming_flags, stated
 from detect.detector import Detector, load_any
 from detect.engine import use_synchronous_engine
 from detect.onnx_session import OnnxDetector
@@ -148,22 +148,18 @@ def _settings(
         raise ConfigError(
             f"{saved.prefix}: its card says {card.network}, not --network {args.network}: check --prefix"
         )
-    stated = read_class_names(args.class_names) if args.class_names else () if card else class_names
-    if card and stated and stated != card.class_names:
+    names = read_class_names(args.class_names) if args.class_names else () if card else class_names
+    if card and names and names != card.class_names:
         raise ConfigError(
             f"{saved.prefix}: its card names the classes {','.join(card.class_names)}, --class-names says"
-            f" {','.join(stated)}: leave the flag out"
+            f" {','.join(names)}: leave the flag out"
         )
     return {
         "network": args.network if card is None else None,
         "data_shape": args.data_shape,
-        "class_names": stated or None,
+        "class_names": names or None,
         "mean": stated_mean(args, saved),
-        "nms_threshold": args.nms,
-        "nms_mode": args.nms_mode,
-        "nms_topk": args.nms_topk,
-        "keep_topk": args.keep_topk,
-        "force": args.force,
+        **stated(args, DETECTION_FLAGS),
     }
 
 

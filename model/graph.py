@@ -44,7 +44,7 @@ def load_symbol(path: str | os.PathLike):
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a symbol of MXNet's: it is {describe(data)}") from error
     except mx.base.MXNetError as error:
-        raise CheckpointError(f"{path}: damaged symbol: {_reason(error)}") from error
+        raise CheckpointError(f"{path}: damaged symbol: {reason_of(error)}") from error
     _check_entries(symbol, path)
     return symbol
 
@@ -60,7 +60,7 @@ def _check_entries(symbol, path: Path) -> None:
         raise CheckpointError(f"{path}: damaged symbol: it asks for {found}")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the line of an MXNet error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "Error in operator" in line or "Check failed" in line]
@@ -84,7 +84,7 @@ def infer_shapes(symbol, data_shape: tuple[int, int], name: str) -> tuple[list, 
             arguments, outputs, states = symbol.infer_shape(data=(1, 3, *data_shape))
     except mx.base.MXNetError as error:
         raise CheckpointError(
-            f"{name}: the graph does not take an input of {data_shape}: {_reason(error)}"
+            f"{name}: the graph does not take an input of {data_shape}: {reason_of(error)}"
         ) from error
     if outputs is None:
         raise CheckpointError(f"{name}: the graph needs more inputs than an image of {data_shape}")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.errors import ConfigError, did_you_mean
-from common.settings import from_known
+from common.errors import ConfigError
+from common.settings import check_known, from_known
 
 AUTO_STEP = (-1.0, -1.0)
 
@@ -95,10 +95,7 @@ class AnchorConfig:
         Raises:
             ConfigError: an unknown, missing or impossible setting.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
-        for name in values:
-            if name not in known:
-                raise ConfigError(f"anchors: unknown setting {name!r}{did_you_mean(name, known)}")
+        check_known(cls, values, "anchors")
         if "sizes" not in values:
             raise ConfigError("anchors: the setting sizes is missing")
         return cls(**values)

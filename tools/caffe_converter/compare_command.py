@@ -12,6 +12,7 @@ from common import images
 from common.command import CommandParser, command
 from common.errors import ConfigError
 from common.mx import cv2, mx
+from model.graph import keep_used
 from tools.caffe_converter.convert import Model, convert_model
 from tools.caffe_converter.model_command import add_net_flags
 from tools.caffe_converter.opencv import OpenCVNet, detections_of
@@ -118,9 +119,8 @@ def forward(symbol, params: tuple[dict, dict], image: np.ndarray) -> list[np.nda
         params: (arg_params, aux_params), more than it needs or not.
         image: (N, 3, H, W).
     """
-    arguments, states = set(symbol.list_arguments()), set(symbol.list_auxiliary_states())
-    args = {name: array for name, array in params[0].items() if name in arguments}
-    aux = {name: array for name, array in params[1].items() if name in states}
+    arguments = set(symbol.list_arguments())
+    args, aux = keep_used(symbol, *params)
     # As for training: an executor for inference fuses layers, and gives wrong values where both ends are outputs.
     requests = {name: "write" if name == "data" else "null" for name in symbol.list_arguments()}
     if "data" in arguments:

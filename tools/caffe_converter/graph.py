@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from common.errors import CheckpointError, ConversionError
 from common.mx import mx
-from model.graph import infer_shapes
+from model.graph import infer_shapes, reason_of
 from symbol.detection import detection_symbol
 from symbol.names import LocalNames
 from tools.caffe_converter import layers_channel, layers_conv, layers_pointwise, layers_shape, priors
@@ -131,14 +131,9 @@ def _values(graph: Graph, layer: Layer, bottoms: list, scale: Layer | None) -> l
             return layers_channel.batch_norm(graph, layer, bottoms, scale)
         return _TRANSLATORS[layer.type](graph, layer, bottoms)
     except mx.base.MXNetError as error:
-        raise ConversionError(f"{layer.where}: MXNet refuses its settings: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Return the line of an MXNet error that says something."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "Error in operator" in line or "Check failed" in line]
-    return one_line((told or lines[-1:] or ["no reason given"])[0])
+        raise ConversionError(
+            f"{layer.where}: MXNet refuses its settings: {one_line(reason_of(error))}"
+        ) from error
 
 
 def _needed(layer: Layer) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from tools.caffe_converter.values import (
     Value,
     axis_of,
     check_count,
+    image_like,
     like,
     plain,
     tensor,
@@ -183,9 +184,7 @@ def prelu(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Val
 def normalize(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Value]:
     """Normalize (L2, over channels or over the whole image) with its learned scale."""
     check_count(layer, len(bottoms), 1, 1)
-    value, p = tensor(layer, bottoms[0]), layer.message.norm_param
-    if len(value.shape) != 4:
-        raise ConversionError(f"{layer.where}: its bottom has the shape {value.shape}, expected (1, C, H, W)")
+    value, p = image_like(layer, tensor(layer, bottoms[0])), layer.message.norm_param
     name, channels = graph.name(layer.name), value.shape[1]
     symbol = mx.sym.L2Normalization(
         value.symbol,

@@ -20,6 +20,7 @@ from tools.caffe_converter.values import (
     axis_of,
     check_count,
     check_shape,
+    image_like,
     like,
     plain,
     tensor,
@@ -57,17 +58,11 @@ def _pair(layer: Layer, message, name: str, default: int | None) -> tuple[int, i
     return pair
 
 
-def _image_like(layer: Layer, value: Value) -> Value:
-    if len(value.shape) != 4:
-        raise ConversionError(f"{layer.where}: its bottom has the shape {value.shape}, expected (1, C, H, W)")
-    return value
-
-
 def convolution(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Value]:
     """Convolution, also of the forks' depthwise types; of the image the channels are turned to RGB."""
     check_count(layer, len(bottoms), 1, 1)
     p = layer.message.convolution_param
-    value = _image_like(layer, tensor(layer, bottoms[0]))
+    value = image_like(layer, tensor(layer, bottoms[0]))
     channels, filters = value.shape[1], p.num_output
     groups = channels if layer.type in _DEPTHWISE else p.group
     if groups < 1 or channels % groups or filters < 1 or filters % groups:
@@ -113,7 +108,7 @@ def deconvolution(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> 
     """Deconvolution (transposed convolution); weights are (channels, filters / group, y, x) in both."""
     check_count(layer, len(bottoms), 1, 1)
     p = layer.message.convolution_param
-    value = _image_like(layer, plain(layer, bottoms[0]))
+    value = image_like(layer, plain(layer, bottoms[0]))
     channels, filters = value.shape[1], p.num_output
     if p.group < 1 or channels % p.group or filters < 1 or filters % p.group:
         raise ConversionError(
@@ -177,7 +172,7 @@ def pooling(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[V
     """Pooling: sides are rounded up, and the divisor of an average counts padding as Caffe counts it."""
     check_count(layer, len(bottoms), 1, 1)
     p = layer.message.pooling_param
-    value = _image_like(layer, plain(layer, bottoms[0]))
+    value = image_like(layer, plain(layer, bottoms[0]))
     if p.pool not in (_MAX, _AVE):
         raise ConversionError(f"{layer.where}: pool STOCHASTIC: expected MAX or AVE")
     kind, name = ("max", "avg")[p.pool], graph.name(layer.name)
@@ -226,7 +221,7 @@ def lrn(graph: Graph, layer: Layer, bottoms: list[Value | Priors]) -> list[Value
     """Local response normalisation across channels."""
     check_count(layer, len(bottoms), 1, 1)
     p = layer.message.lrn_param
-    value = _image_like(layer, plain(layer, bottoms[0]))
+    value = image_like(layer, plain(layer, bottoms[0]))
     if p.norm_region != 0:
         raise ConversionError(f"{layer.where}: norm_region WITHIN_CHANNEL: expected ACROSS_CHANNELS")
     if p.local_size < 1 or p.local_size % 2 == 0:

@@ -241,6 +241,17 @@ def tensor(layer: Layer, value: Value | Priors) -> Value:
     return value
 
 
+def image_like(layer: Layer, value: Value) -> Value:
+    """Return a blob of four axes.
+
+    Raises:
+        ConversionError: it has others.
+    """
+    if len(value.shape) != 4:
+        raise ConversionError(f"{layer.where}: its bottom has the shape {value.shape}, expected (1, C, H, W)")
+    return value
+
+
 def check_count(layer: Layer, found: int, least: int, most: int) -> None:
     """Check how many bottoms a layer has.
 
