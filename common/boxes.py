@@ -33,6 +33,38 @@ def to_voc(boxes: np.ndarray) -> np.ndarray:
     return np.asarray(boxes, np.float64).reshape(-1, 4) + np.array([1.0, 1.0, 0.0, 0.0])
 
 
+def to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Turn corner form into COCO's (x, y, width, height) without losing a digit: x + width is xmax again, exactly.
+
+    Args:
+        boxes: (N, 4) corner form, minimum before maximum.
+
+    Returns:
+        (N, 4) float64 of (xmin, ymin, width, height).
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    size = high - low
+    # Where the difference was rounded, its neighbour may be the one that leads back.
+    for neighbour in (np.nextafter(size, np.inf), np.nextafter(size, -np.inf)):
+        size = np.where((low + size != high) & (low + neighbour == high), neighbour, size)
+    return np.concatenate([low, size], axis=1)
+
+
+def from_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Turn COCO's (x, y, width, height) into corner form; the inverse of `to_xywh`.
+
+    Args:
+        boxes: (N, 4) of (xmin, ymin, width, height).
+
+    Returns:
+        (N, 4) float64 corner form.
+    """
+    boxes = np.array(boxes, np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
 def normalise(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
     """Divide boxes in pixels by the image's size.
 

@@ -94,9 +94,14 @@ class Detections:
         best = ", ".join(f"{self.name(i)} {self.score[i]:.3f}" for i in range(min(3, len(self))))
         return f"Detections({len(self)}{': ' + best if best else ''}{', ...' if len(self) > 3 else ''})"
 
-    def above(self, threshold: float) -> Detections:
-        """Return the detections whose score is above the threshold."""
-        return self.select(self.score > threshold)
+    def above(self, threshold: float | np.ndarray) -> Detections:
+        """Return the detections whose score is above the threshold.
+
+        Args:
+            threshold: one for all classes, or (C,) one for each, in the order of the ids.
+        """
+        of_each = np.asarray(threshold)
+        return self.select(self.score > (of_each[self.class_id] if of_each.ndim else of_each))
 
     def select(self, index: np.ndarray) -> Detections:
         """Return the detections that a mask or an index array picks, in that order."""
@@ -113,6 +118,37 @@ class Detections:
         """Return the class name of the detection at that index, or its id as text where names are unknown."""
         class_id = int(self.class_id[index])
         return self.class_names[class_id] if class_id < len(self.class_names) else str(class_id)
+
+    def to_coco(self, image_id: int | str, category_ids: tuple[int, ...] = ()) -> list[dict]:
+        """Return results in COCO's form, one for each detection, ready for JSON.
+
+        Numbers are not rounded: `bbox[0] + bbox[2]` is xmax again, to the last digit.
+
+        Args:
+            image_id: the data set's own.
+            category_ids: the data set's own number of each class, in the order of the ids; empty: 1..C.
+
+        Returns:
+            [{"image_id", "category_id", "bbox": [x, y, width, height] in pixels, "score"}].
+
+        Raises:
+            ValueError: the boxes are not in pixels.
+
+        Source: https://cocodataset.org/#format-results
+        """
+        if self.size is None and len(self):
+            raise ValueError("COCO's results are in pixels: call in_pixels(width, height) first")
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_ids[class_id] if category_ids else class_id + 1,
+                "bbox": box,
+                "score": score,
+            }
+            for class_id, box, score in zip(
+                self.class_id.tolist(), box_ops.to_xywh(self.boxes).tolist(), self.score.tolist()
+            )
+        ]
 
     def as_records(self) -> list[dict]:
         """Return plain dictionaries (class_id, class_name, score, box) ready for JSON."""

@@ -39,11 +39,14 @@ class Result:
         index: of the image among the sources.
         pixels: (height, width, 3) uint8 RGB.
         detections: what was found, in pixels.
+        predictions: the heads' outputs for this image, loc_pred (4A,) and cls_pred (C+1, A); () where the graph does
+            not give them (ONNX, foreign graphs).
     """
 
     index: int
     pixels: np.ndarray
     detections: Detections
+    predictions: tuple[np.ndarray, ...] = ()
 
 
 class Detector:
@@ -232,7 +235,8 @@ class Detector:
                     " with a smaller --lr"
                 )
             found = Detections.from_rows(rows[position], self.class_names)
-            yield Result(index, pixels, found.in_pixels(pixels.shape[1], pixels.shape[0]))
+            raw = tuple(values[position] for values in predictions)
+            yield Result(index, pixels, found.in_pixels(pixels.shape[1], pixels.shape[0]), raw)
 
 
 def load_any(

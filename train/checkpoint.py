@@ -104,14 +104,16 @@ class Checkpoints:
             "sha256": save_arrays(params_path(self.prefix, epoch), join_params(*params)),
             "states_sha256": save_arrays(states_path(self.prefix, epoch), states),
         }
-        best = self.card.best
-        score = entry.get("mAP")
-        if score is not None and (best is None or score > self.card.epochs[best]["mAP"]):
-            best = epoch
+        best = epoch if self.is_best(entry) else self.card.best
         epochs = {**self.card.epochs, epoch: {**hashes, **entry}}
         keep = {epoch, best} | {n for n in epochs if self._keep_period and n % self._keep_period == 0}
         kept = {number: values for number, values in epochs.items() if number in keep}
         self._commit(epochs=kept, best=best, last=epoch, interrupted=None)
+
+    def is_best(self, entry: dict) -> bool:
+        """Tell whether an epoch, not saved yet, has a better mAP than all before it."""
+        best, score = self.card.best, entry.get("mAP")
+        return score is not None and (best is None or score > self.card.epochs[best]["mAP"])
 
     def save_interrupted(self, epoch: int, batch: int, params: tuple, states: dict, sums: dict) -> None:
         """Save a run that stops inside an epoch.

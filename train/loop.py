@@ -12,7 +12,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from common.errors import TrainingError
@@ -22,6 +22,7 @@ from evaluate.voc import VOCResult
 from train.checkpoint import Checkpoints, Position, check_finite
 from train.devices import BatchLoss, DeviceGroup
 from train.log import EpochSums, ResultsFile, epoch_line
+from train.observers import BatchDone, EpochDone, Observer
 from train.schedule import Schedule
 from train.settings import TrainSettings
 from train.validation import Validation
@@ -77,6 +78,7 @@ class Run:
         checkpoints: where it is saved.
         results: results.csv.
         validation: None without validation records.
+        observers: told what happens, in this order (train/observers.py).
         bar: makes a progress bar of an epoch's batches (on terminals), or hands them through.
     """
 
@@ -89,6 +91,7 @@ class Run:
     results: ResultsFile
     validation: Validation | None
     bar: object
+    observers: Sequence[Observer] = ()
 
     def train(self, start: Position) -> None:
         """Train from a position to the last epoch.
@@ -99,7 +102,9 @@ class Run:
             Interrupted: the user stopped the run.
         """
         stop = StopRequest()
-        with stop.listening():
+        with stop.listening(), contextlib.ExitStack() as observers:
+            for observer in self.observers:
+                observers.callback(observer.close)
             for epoch in range(start.epoch, self.settings.end_epoch):
                 first = start.batch if epoch == start.epoch else 0
                 sums = EpochSums(**(start.sums if first else {}))
@@ -126,12 +131,17 @@ class Run:
 
     def _step(self, epoch: int, batch: Batch, sums: EpochSums) -> None:
         """Train on one batch: forward, backward, update."""
+        step = epoch * self.batches.batches_per_epoch + batch.number
+        for observer in self.observers:
+            observer.before_batch(step)
         loss = self.devices.forward_backward({"data": batch.data, **self.feed(batch.label)})
         self._check_loss(epoch, batch, loss)
         normaliser = loss.normaliser(self.settings.loss.negative_ratio)
-        step = epoch * self.batches.batches_per_epoch + batch.number
-        self.devices.update(self.schedule.rate(step), normaliser)
+        rate = self.schedule.rate(step)
+        self.devices.update(rate, normaliser)
         sums.add(loss, len(batch.records), normaliser)
+        for observer in self.observers:
+            observer.after_batch(BatchDone(step, epoch, batch, loss, normaliser, rate))
 
     def _check_loss(self, epoch: int, batch: Batch, loss: BatchLoss) -> None:
         """Stop before a loss that is not finite reaches the parameters."""
@@ -158,18 +168,23 @@ class Run:
         """Validate where it is due, save, and tell."""
         self.devices.average_aux()
         params = self.devices.params()
-        done = epoch + 1
+        done, validated = epoch + 1, None
         check_finite(params, f"epoch {done}", self.checkpoints.prefix)
         last_step = done * self.batches.batches_per_epoch - 1
         row = sums.row(done, self.schedule.rate(last_step))
         entry = {"cls_loss": float(row["cls_loss"]), "loc_loss": float(row["loc_loss"])}
         due = done % self.settings.val_period == 0 or done == self.settings.end_epoch
         if self.validation is not None and due:
-            result = self.validation.run(params)
-            entry.update(_scores(result))
+            validated = self.validation.run(params)
+            entry.update(_scores(validated.result))
+            row.update(validated.loss.row() if validated.loss else {})
             row.update({"mAP": entry.get("mAP", ""), **{f"AP_{k}": v for k, v in entry["AP"].items()}})
-        # Before the checkpoint: a resumed run drops a row too many, but could not make up for a missing one.
+        # Before the checkpoint: a resumed run drops what is too much, but could not make up for what is missing.
         self.results.add(row)
+        best = validated is not None and self.checkpoints.is_best(entry)
+        told = EpochDone(done, last_step + 1, row, validated, best, tuple(self.results.rows))
+        for observer in self.observers:
+            observer.after_epoch(told)
         self.checkpoints.save_epoch(done, params, self.devices.states(), entry)
         eta = (self.settings.end_epoch - done) * sums.seconds
         log.info(epoch_line(row, self.settings.end_epoch, eta))

@@ -6,10 +6,45 @@ from dataclasses import dataclass
 
 from dataset.records import RecordDataset
 from detect.detector import Detector
-from evaluate.run import evaluate_records
+from evaluate.findings import Findings
+from evaluate.run import find, score
 from evaluate.voc import VOCResult
 from model.card import Card
 from model.saved import SavedDetector
+
+
+@dataclass(frozen=True)
+class ValidationLoss:
+    """The loss over the validation images, whole and without augmentation.
+
+    Attributes:
+        cls: classification loss, divided as in training by the positives of all images.
+        loc: localisation loss.
+    """
+
+    cls: float
+    loc: float
+
+    def row(self) -> dict[str, str]:
+        """Return the figures by the names of results.csv's columns."""
+        return {"val_cls_loss": f"{self.cls:.5f}", "val_loc_loss": f"{self.loc:.5f}"}
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What one validation found.
+
+    Attributes:
+        result: average precision of every class.
+        findings: truth and detections of every validation image, in pixels.
+        loss: over the same images; None where the network's heads are not to be had.
+        dataset: the validation records, for their pixels.
+    """
+
+    result: VOCResult
+    findings: Findings
+    loss: ValidationLoss | None
+    dataset: RecordDataset
 
 
 @dataclass
@@ -35,7 +70,7 @@ class Validation:
     use_difficult: bool = False
     _detector: Detector | None = None
 
-    def run(self, params: tuple[dict, dict]) -> VOCResult:
+    def run(self, params: tuple[dict, dict]) -> Validated:
         """Score parameters.
 
         Args:
@@ -46,10 +81,8 @@ class Validation:
             self._detector = Detector.from_saved(saved, context=self.context)
         else:
             self._detector.set_params(*params)
-        return evaluate_records(
-            self._detector,
-            self.dataset,
-            metric=self.metric,
-            iou_threshold=self.overlap,
-            use_difficult=self.use_difficult,
+        findings = find(self._detector, self.dataset)
+        result = score(
+            findings, metric=self.metric, iou_threshold=self.overlap, use_difficult=self.use_difficult
         )
+        return Validated(result, findings, None, self.dataset)

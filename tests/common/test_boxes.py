@@ -104,3 +104,13 @@ def test_whole_numbers_do_not_overflow():
     huge = np.array([[0, 0, 60_000, 60_000]], np.uint16)
     assert box_ops.area(huge)[0] == 3.6e9
     assert box_ops.from_voc(np.zeros((1, 4), np.uint8)).tolist() == [[-1, -1, 0, 0]]
+
+
+@given(hypothesis_numpy.arrays(np.float32, (5, 4), elements=st.floats(0, 1e4, width=32)))
+def test_coco_boxes_lead_back_exactly(boxes):
+    boxes = np.concatenate(
+        [np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])], 1
+    )
+    xywh = box_ops.to_xywh(boxes)
+    assert (box_ops.from_xywh(xywh).astype(np.float32) == boxes).all()
+    assert np.allclose(xywh[:, 2:], boxes[:, 2:].astype(float) - boxes[:, :2])

@@ -147,3 +147,26 @@ def test_detections_print_as_a_line():
     )
     assert repr(found) == "Detections(4: dog 0.900, cat 0.800, cat 0.700, ...)"
     assert repr(found.above(2)) == "Detections(0)"
+
+
+def test_above_takes_a_threshold_for_each_class():
+    found = Detections.from_rows(ROWS, ("a", "b", "c"))
+    assert found.above(np.array([0.95, 0.4, 0.6])).class_id.tolist() == [1]
+    assert found.above(0.6).class_id.tolist() == [0]
+
+
+def test_coco_results_hold_ids_and_every_digit():
+    found = Detections.from_rows(ROWS, ("a", "b", "c")).in_pixels(640, 479)
+    results = json.loads(json.dumps(found.to_coco(139, (7, 1, 90))))
+    assert [entry["category_id"] for entry in results] == [7, 1, 90]
+    assert {entry["image_id"] for entry in results} == {139}
+    bbox = np.array([entry["bbox"] for entry in results])
+    corners = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
+    assert (corners == found.boxes).all()
+    assert (np.array([entry["score"] for entry in results]) == found.score).all()
+    assert [entry["category_id"] for entry in found.to_coco(0)] == [1, 2, 3]
+
+
+def test_coco_results_want_pixels():
+    with pytest.raises(ValueError, match="pixels"):
+        Detections.from_rows(ROWS).to_coco(1)

@@ -4,7 +4,7 @@ import pytest
 
 from dataset.records import RecordDataset
 from detect.detector import Detector
-from evaluate.run import evaluate_records
+from evaluate.run import evaluate_records, score
 from train.validation import Validation
 
 
@@ -28,11 +28,11 @@ def test_map_in_training_is_evaluates_own_number(trainer, trained, records):
 def test_rule_of_validation_is_that_of_the_flags(trainer, monkeypatch, flags, rule):
     asked = []
 
-    def spy(detector, dataset, **options):
+    def spy(findings, **options):
         asked.append(options)
-        return evaluate_records(detector, dataset, **options)
+        return score(findings, **options)
 
-    monkeypatch.setattr("train.validation.evaluate_records", spy)
+    monkeypatch.setattr("train.validation.score", spy)
     assert trainer.new("run", *flags, "--batch-size", "12", "--end-epoch", "1", val=True) == 0
     assert asked == [rule]
 
