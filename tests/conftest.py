@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests shares."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,24 @@ def project_root() -> Path:
 def _engine_as_it_is(monkeypatch):
     """Commands choose the engine of their process; here the process belongs to all tests."""
     monkeypatch.setattr("detect.flags.use_synchronous_engine", lambda devices: None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium driven by selenium; skips where Debian's packages are absent."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    binary = next((path for path in map(shutil.which, names) if path), None)
+    driver = shutil.which("chromedriver")
+    if not (binary and driver):
+        pytest.skip("no Chromium here to look at pages with: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    flags = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1400,1000")
+    for flag in flags:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})  # driver.get_log("browser") has the console
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    yield chrome
+    chrome.quit()
