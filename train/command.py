@@ -26,6 +26,7 @@ from train.from_flags import DEFAULT_SHAPE
 from train.log import ResultsFile, attach_log_file, detach
 from train.loop import Interrupted, Run
 from train.matching import choose
+from train.pictures import RunPictures
 from train.plan import Plan, input_shapes, plan_new, plan_resume, training_entry
 from train.start import frozen_names
 from train.validation import Validation
@@ -134,7 +135,9 @@ def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace)
     validation = None
     if plan.val is not None:
         rule = (settings.metric, settings.overlap, settings.use_difficult)
-        validation = Validation(plan.val, plan.symbol, card, contexts[0], *rule)
+        validation = Validation(
+            plan.val, plan.symbol, card, contexts[0], *rule, settings.loss, settings.batch_size
+        )
     checkpoints = plan.checkpoints or Checkpoints(prefix, card, settings.checkpoint_period)
     checkpoints.card = dataclasses.replace(
         card, training=training_entry(settings, plan.train, card.training["results"])
@@ -143,7 +146,8 @@ def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace)
     results = ResultsFile.open(Path(prefix).parent / card.training["results"], position.epoch)
     _describe(plan, batches, contexts, frozen)
     bar = _make_bar(args.frequent)
-    return Run(settings, schedule, batches, feed, devices, checkpoints, results, validation, bar)
+    observers = [RunPictures(results.path, card)]
+    return Run(settings, schedule, batches, feed, devices, checkpoints, results, validation, bar, observers)
 
 
 def _make_devices(plan: Plan, contexts: list, frozen: list[str], updates_done: int) -> tuple:

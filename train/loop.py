@@ -177,7 +177,7 @@ class Run:
         if self.validation is not None and due:
             validated = self.validation.run(params)
             entry.update(_scores(validated.result))
-            row.update(validated.loss.row() if validated.loss else {})
+            row.update(validated.loss.row())
             row.update({"mAP": entry.get("mAP", ""), **{f"AP_{k}": v for k, v in entry["AP"].items()}})
         # Before the checkpoint: a resumed run drops what is too much, but could not make up for what is missing.
         self.results.add(row)

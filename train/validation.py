@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dataset.records import RecordDataset
 from detect.detector import Detector
@@ -10,24 +10,10 @@ from evaluate.findings import Findings
 from evaluate.run import find, score
 from evaluate.voc import VOCResult
 from model.card import Card
+from model.graph import anchors_of
 from model.saved import SavedDetector
-
-
-@dataclass(frozen=True)
-class ValidationLoss:
-    """The loss over the validation images, whole and without augmentation.
-
-    Attributes:
-        cls: classification loss, divided as in training by the positives of all images.
-        loc: localisation loss.
-    """
-
-    cls: float
-    loc: float
-
-    def row(self) -> dict[str, str]:
-        """Return the figures by the names of results.csv's columns."""
-        return {"val_cls_loss": f"{self.cls:.5f}", "val_loc_loss": f"{self.loc:.5f}"}
+from symbol.loss import LossConfig
+from train.validation_loss import LossMeter, ValidationLoss, labels_of
 
 
 @dataclass(frozen=True)
@@ -37,13 +23,13 @@ class Validated:
     Attributes:
         result: average precision of every class.
         findings: truth and detections of every validation image, in pixels.
-        loss: over the same images; None where the network's heads are not to be had.
+        loss: over the same images.
         dataset: the validation records, for their pixels.
     """
 
     result: VOCResult
     findings: Findings
-    loss: ValidationLoss | None
+    loss: ValidationLoss
     dataset: RecordDataset
 
 
@@ -59,6 +45,8 @@ class Validation:
         metric: "voc" or "voc07".
         overlap: IoU that a detection needs.
         use_difficult: count difficult objects.
+        loss: matching and mining of the training loss, which is measured too.
+        at_once: images of a training batch.
     """
 
     dataset: RecordDataset
@@ -68,7 +56,10 @@ class Validation:
     metric: str
     overlap: float
     use_difficult: bool = False
+    loss: LossConfig = field(default_factory=LossConfig)
+    at_once: int = 16
     _detector: Detector | None = None
+    _meter: LossMeter | None = None
 
     def run(self, params: tuple[dict, dict]) -> Validated:
         """Score parameters.
@@ -81,8 +72,24 @@ class Validation:
             self._detector = Detector.from_saved(saved, context=self.context)
         else:
             self._detector.set_params(*params)
-        findings = find(self._detector, self.dataset)
+        meter = self._meter = self._meter or self._make_meter()
+        findings = find(
+            self._detector,
+            self.dataset,
+            on_result=lambda result: meter.add(result.index, result.predictions),
+        )
         result = score(
             findings, metric=self.metric, iou_threshold=self.overlap, use_difficult=self.use_difficult
         )
-        return Validated(result, findings, None, self.dataset)
+        return Validated(result, findings, meter.total(), self.dataset)
+
+    def _make_meter(self) -> LossMeter:
+        """Return what sums the loss; the default boxes are the graph's own."""
+        return LossMeter(
+            anchors_of(self.symbol, {}, self.card.data_shape, "training graph"),
+            self.card.anchors.variances,
+            labels_of(self.dataset),
+            self.card.num_classes,
+            self.loss,
+            self.at_once,
+        )

@@ -1,0 +1,72 @@
+"""The validation loss: the training graph's own figures on the validation images, and the row that tells them."""
+
+import numpy as np
+import pytest
+
+from common import images
+from common.mx import mx
+from dataset.records import RecordDataset
+from detect.detector import Detector
+from detect.preprocess import network_input
+from evaluate.run import detect_records
+from model.graph import anchors_of, load_symbol
+from model.saved import load, symbol_path
+from symbol.loss import LossConfig
+from train.devices import BatchLoss
+from train.validation_loss import LossMeter, labels_of
+
+
+def by_the_graph(prefix, dataset, loss):
+    """The sums of the saved training graph (MultiBoxTarget inside) on all images in one batch, in inference mode."""
+    saved = load(prefix, "last")
+    card, labels = saved.card, labels_of(dataset)
+    planes = [
+        network_input(images.decode(dataset.read(i).image, "image"), card.data_shape, card.mean, card.std)
+        for i in range(len(dataset))
+    ]
+    inputs = {"data": np.stack(planes), "label": labels}
+    executor = load_symbol(symbol_path(prefix)).simple_bind(
+        mx.cpu(), grad_req="write", **{name: value.shape for name, value in inputs.items()}
+    )
+    executor.copy_params_from(saved.arg_params, saved.aux_params, allow_extra_params=True)
+    out = executor.forward(is_train=False, **{name: mx.nd.array(value) for name, value in inputs.items()})
+    return BatchLoss(*(float(values.asnumpy().astype(np.float64).sum()) for values in out))
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4])
+def test_validation_loss_is_the_training_graphs_own(trained, records, at_once):
+    dataset, saved = RecordDataset(records.val), load(trained, "last")
+    loss = LossConfig()
+    boxes = anchors_of(load_symbol(symbol_path(trained)), {}, saved.card.data_shape, "graph")
+    meter = LossMeter(boxes, saved.card.anchors.variances, labels_of(dataset), 5, loss, at_once)
+    for _ in range(2):  # a meter starts anew after its total
+        detect_records(
+            Detector(trained, "last"), dataset, on_result=lambda r: meter.add(r.index, r.predictions)
+        )
+        total = meter.total()
+    expected = by_the_graph(trained, dataset, loss)
+    normaliser = expected.normaliser(loss.negative_ratio)
+    assert expected.positives > 0
+    assert total.cls == pytest.approx(expected.cls / normaliser, rel=1e-4)
+    assert total.loc == pytest.approx(expected.loc / normaliser, rel=1e-4)
+    assert total.positives * len(dataset) == expected.positives
+
+
+def test_labels_of_records_are_filled_up_with_void_rows(records):
+    dataset = RecordDataset(records.train)
+    labels = labels_of(dataset)
+    for index in range(len(dataset)):
+        label = dataset.read(index).label
+        assert (labels[index, : len(label)] == label).all()
+        assert (labels[index, len(label) :] == -1).all()
+
+
+def test_records_without_objects_have_void_labels(records):
+    assert (labels_of(RecordDataset(records.empty)) == -1).all()
+
+
+def test_table_tells_the_validation_loss_where_there_was_one(trainer):
+    assert trainer.new("run", "--end-epoch", "3", "--val-period", "2", val=True) == 0
+    rows = trainer.rows("run")
+    assert [bool(row["val_cls_loss"]) for row in rows] == [False, True, True]
+    assert all(float(row["val_loc_loss"]) >= 0 for row in rows[1:])
