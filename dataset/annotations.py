@@ -1,7 +1,8 @@
 """What a reader of annotations hands on: Samples, class names, and a list of what is wrong with the data.
 
-Stands between the readers (`dataset.voc`) and packing (`dataset.pack`). `Reason` is the whole list of rules by which
-an object or an image is left out; each occurrence becomes a `Problem`, is counted and stands in NAME.skipped.csv.
+Stands between the readers (`dataset.voc`, `dataset.coco`) and packing (`dataset.pack`). `Reason` is the whole list of
+rules by which an object or an image is left out; each occurrence becomes a `Problem`, is counted and stands in
+NAME.skipped.csv.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Reason(enum.Enum):
         IMAGE_LEFT_OUT,
         "the image set names the image again; the first one counts",
     )
-    MISSING_IMAGE = ("missing image", IMAGE_LEFT_OUT, "no image file for the id or for what <filename> says")
+    MISSING_IMAGE = ("missing image", IMAGE_LEFT_OUT, "no image file for the id or for the stated file name")
+    AMBIGUOUS_IMAGE = ("ambiguous image", IMAGE_LEFT_OUT, "several folders hold an image of that name")
     CORRUPT_IMAGE = ("corrupt image", IMAGE_LEFT_OUT, "the image cannot be decoded, whole")
     NOTHING_LEFT = (
         "no object left",
@@ -51,7 +53,8 @@ class Reason(enum.Enum):
         IMAGE_LEFT_OUT,
         "no objects in the annotation, and --no-true-negative was given",
     )
-    BAD_OBJECT = ("unreadable object", OBJECT_LEFT_OUT, "no class name, or a coordinate that is no number")
+    UNKNOWN_IMAGE = ("unknown image", OBJECT_LEFT_OUT, "the file lists no image of the object's image_id")
+    BAD_OBJECT = ("unreadable object", OBJECT_LEFT_OUT, "no class, or a coordinate that is no number")
     NOT_FINITE = ("not finite", OBJECT_LEFT_OUT, "a coordinate is NaN or infinite")
     INVERTED = ("inverted box", OBJECT_LEFT_OUT, "the maximum lies before the minimum")
     DEGENERATE = ("degenerate box", OBJECT_LEFT_OUT, "minimum and maximum are the same: a click, not a box")
@@ -65,6 +68,7 @@ class Reason(enum.Enum):
         KEPT,
         "the boxes fit the stated size, not the image's, or both have one aspect: the image was resized since",
     )
+    BAD_AREA = ("unreadable area", KEPT, "the area is no number of 0 and more; that of the box is taken")
     TURNED = ("box turned", KEPT, "the boxes were drawn on the image as stored; they turn with it (EXIF)")
 
     @property
@@ -94,10 +98,11 @@ class Problem:
 
     Attributes:
         image: the data set's id of the image.
-        source: the annotation file.
+        source: the annotation file, with the image in it where it holds several; that of the image's Sample.
         reason: the rule.
         value: what was found.
-        object_index: 0-based position of the object in the annotation file; None for the image as a whole.
+        object_index: which object: VOC, its 0-based position in the annotation file; COCO, the annotation's own id.
+            None for the image as a whole.
     """
 
     image: str
@@ -121,7 +126,8 @@ class AnnotationSet:
         samples: in the order of the image sets; boxes as stated, not yet held to the image.
         class_names: in the order of the class ids.
         problems: what the reader left out, in order.
-        object_indices: for each sample (N,) int64, where its objects stand in the annotation file; empty: 0..N-1.
+        object_indices: for each sample (N,) int64, which objects they are, as `Problem.object_index` tells it; empty:
+            0..N-1.
         category_ids: the data set's own number of each class; empty: 1..C, as COCO's tools expect.
         root: folder that image paths are told relative to.
     """
@@ -134,7 +140,7 @@ class AnnotationSet:
     root: Path = Path()
 
     def indices(self, position: int) -> np.ndarray:
-        """Return where the objects of the sample at that position stand in its annotation file, (N,) int64."""
+        """Return which objects of the annotation file those of the sample at that position are, (N,) int64."""
         if self.object_indices:
             return self.object_indices[position]
         return np.arange(len(self.samples[position].class_ids))

@@ -15,9 +15,9 @@ from dataset.annotations import Problem, Reason
 
 _SAME_ASPECT = 0.02  # relative difference of two aspect ratios that rounding to whole pixels can make
 MINIMUM_SIDE = 1.0  # pixel, of what is left of a box inside the image
-_SLACK = (
-    1.0  # pixel; tools that count from 0, and rounding, put boxes that far outside: clipped without a word
-)
+# pixel; tools that count from 0, and rounding, put boxes that far outside. A whole pixel is cut off without a word;
+# less stays as stated, so that the truth is the annotation's to the last digit. Labels are always cut.
+_SLACK = 1.0
 
 
 def check_sample(
@@ -32,7 +32,8 @@ def check_sample(
         num_classes: foreground classes.
 
     Returns:
-        The Sample with the image's size and clipped boxes; what was found, in the order of the objects.
+        The Sample with the image's size and clipped boxes (a box that reaches out by less than a pixel stays as it
+        is); what was found, in the order of the objects.
     """
     sample, problems = _in_image_pixels(sample, size)
     clipped = clip(sample.boxes, size)
@@ -144,14 +145,15 @@ def _value(sample: Sample, index: int, reason: Reason) -> str:
 
 
 def _select(sample: Sample, keep: np.ndarray, clipped: np.ndarray, size: tuple[int, int]) -> Sample:
-    """Return the kept objects with clipped boxes; an area is at most that of its box."""
-    boxes = clipped[keep]
+    """Return the kept objects; where a box is clipped, its object's area is at most that of what is left."""
+    stated, clipped, areas = sample.boxes[keep], clipped[keep], sample.areas[keep]
+    is_cut = np.abs(stated - clipped).max(axis=1, initial=0) >= _SLACK
     return dataclasses.replace(
         sample,
         size=tuple(size),
-        boxes=boxes,
+        boxes=np.where(is_cut[:, None], clipped, stated),
         class_ids=sample.class_ids[keep],
         difficult=sample.difficult[keep],
         crowd=sample.crowd[keep],
-        areas=np.minimum(sample.areas[keep], box_ops.area(boxes)),
+        areas=np.where(is_cut, np.minimum(areas, box_ops.area(clipped)), areas),
     )

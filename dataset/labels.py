@@ -26,7 +26,7 @@ def encode_label(
 
     Args:
         class_ids: (N,) 0-based foreground ids.
-        boxes: (N, 4) corner form in pixels, inside the image.
+        boxes: (N, 4) corner form in pixels; cut to the image.
         difficult: (N,) bool.
         width: of the image, in pixels.
         height: of the image, in pixels.

@@ -80,16 +80,22 @@ class Statistics:
     widths: list[int] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
 
-    def add(self, sample: Sample, in_label: np.ndarray) -> None:
-        """Count a record: its truth, and which of its objects stand in the label, (N,) bool."""
+    def add(self, sample: Sample, in_label: np.ndarray, packed_size: tuple[int, int]) -> None:
+        """Count a record.
+
+        Args:
+            sample: its truth.
+            in_label: (N,) bool, which of its objects stand in the label.
+            packed_size: (width, height) of the packed image; the truth's size is the original's.
+        """
         self.images += 1
         self.without_objects += int(not in_label.any())
         self.widest = max(self.widest, int(in_label.sum()))
         self.difficult += int(sample.difficult[in_label].sum())
         self.crowds += int(sample.crowd.sum())
         self.by_class.update(int(class_id) for class_id in sample.class_ids[in_label])
-        self.widths.append(sample.size[0])
-        self.heights.append(sample.size[1])
+        self.widths.append(packed_size[0])
+        self.heights.append(packed_size[1])
 
     def as_dict(self) -> dict:
         """Return the counts for the manifest."""
@@ -111,11 +117,19 @@ def _spread(values: list[int]) -> dict:
     return {"min": int(min(values)), "median": float(np.median(values)), "max": int(max(values))}
 
 
-def make_manifest(statistics: Statistics, *, skipped: dict, files: dict[str, Path], made_by: dict) -> dict:
+def make_manifest(
+    statistics: Statistics,
+    *,
+    category_ids: tuple[int, ...],
+    skipped: dict,
+    files: dict[str, Path],
+    made_by: dict,
+) -> dict:
     """Return a manifest.
 
     Args:
         statistics: of the records.
+        category_ids: the data set's own number of each class.
         skipped: images and objects left out, and how often each reason occurred.
         files: role (rec, idx, lst, truth) -> the finished file, maybe under a temporary name.
         made_by: options of the command, without machine paths.
@@ -124,6 +138,7 @@ def make_manifest(statistics: Statistics, *, skipped: dict, files: dict[str, Pat
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "class_names": list(statistics.class_names),
+        "category_ids": list(category_ids),
         **statistics.as_dict(),
         "object_width": 6,
         "skipped": skipped,

@@ -107,7 +107,13 @@ def _write_side_files(part: RecordPaths, contents: _Contents, *, root: Path, mad
     contents.truth.write(part.truth)
     part.skipped.write_text(problems_csv(problems, root), encoding="utf-8")
     files = {"rec": part.rec, "idx": part.idx, "lst": part.lst, "truth": part.truth}
-    manifest = make_manifest(contents.statistics, skipped=_summarise(problems), files=files, made_by=made_by)
+    manifest = make_manifest(
+        contents.statistics,
+        category_ids=contents.truth.category_ids,
+        skipped=_summarise(problems),
+        files=files,
+        made_by=made_by,
+    )
     write_json(part.manifest, manifest)
     return manifest
 
@@ -145,7 +151,7 @@ def _write_records(
             # 9 digits give the same float32 back
             lst.write("\t".join([str(key), *(f"{value:.9g}" for value in label), file_name]) + "\n")
             contents.truth.add(key, entry.sample, file_name)
-            contents.statistics.add(entry.sample, entry.in_label)
+            contents.statistics.add(entry.sample, entry.in_label, entry.packed_size)
 
 
 def _label(entry: PreparedImage) -> np.ndarray:

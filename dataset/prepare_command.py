@@ -7,6 +7,7 @@ objects are kept as negatives unless --no-true-negative is given, and what is le
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -15,10 +16,15 @@ from pathlib import Path
 from common.command import CommandParser, add_switch, command, read_class_names
 from common.errors import ConfigError
 from dataset.annotations import AnnotationSet
+from dataset.coco import read_coco
+from dataset.coco_layout import set_of
 from dataset.manifest import check_target, record_paths
 from dataset.pack import pack
 from dataset.prepare_image import PackOptions
 from dataset.voc import read_voc
+
+_log = logging.getLogger(__name__)
+_MOST_CLASSES = 20  # that the summary tells one by one
 
 
 def build_parser() -> CommandParser:
@@ -27,20 +33,7 @@ def build_parser() -> CommandParser:
         prog="prepare_dataset.py",
         description="Check images with annotations and pack them into records (.rec .idx .lst .json .gt.json).",
     )
-    source = parser.add_argument_group("what to read")
-    source.add_argument(
-        "--dataset", choices=("voc", "pascal"), default="voc", help="form of the data; both are VOC's"
-    )
-    source.add_argument(
-        "--root", default="data/VOCdevkit", help="folder VOCdevkit, or one with Annotations in it"
-    )
-    source.add_argument(
-        "--year", default="", help="comma list, for a VOCdevkit, as 2007,2012; goes with --set"
-    )
-    source.add_argument("--set", dest="image_set", default="trainval", help="comma list of image sets")
-    source.add_argument(
-        "--class-names", help="comma list or text file; without it all names in the annotations, sorted"
-    )
+    _add_source_flags(parser)
     target = parser.add_argument_group("what to write")
     target.add_argument("--target", required=True, help="NAME.lst; the other files are named after it")
     target.add_argument(
@@ -48,6 +41,39 @@ def build_parser() -> CommandParser:
     )
     _add_packing_flags(parser)
     return parser
+
+
+def _add_source_flags(parser: CommandParser) -> None:
+    """Add the flags that tell what to read."""
+    group = parser.add_argument_group("what to read")
+    group.add_argument(
+        "--dataset",
+        choices=("voc", "pascal", "coco"),
+        default="voc",
+        help="form of the data: VOC's (also named pascal) or COCO's instances",
+    )
+    group.add_argument(
+        "--root",
+        help="folder VOCdevkit, or one with Annotations in it (default for voc: data/VOCdevkit); for coco the one"
+        " with annotations/ and the folders of images (default: data/coco)",
+    )
+    group.add_argument(
+        "--year", default="", help="voc: comma list, for a VOCdevkit, as 2007,2012; goes with --set"
+    )
+    group.add_argument(
+        "--set",
+        dest="image_set",
+        help="comma list of image sets (default for voc: trainval); for coco as train2017, the annotations are then"
+        " ROOT/annotations/instances_train2017.json and the images ROOT/train2017",
+    )
+    group.add_argument(
+        "--annotations", help="coco: the instances file itself; --set then names the folder of the images"
+    )
+    group.add_argument(
+        "--class-names",
+        help="comma list or text file, in the order of the ids; without it all names: voc's sorted, coco's by"
+        " category id",
+    )
 
 
 def _add_packing_flags(parser: CommandParser) -> None:
@@ -95,10 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = record_paths(options.target)
     check_target(paths, options.overwrite)  # before the long part
     started = time.perf_counter()
-    class_names = read_class_names(options.class_names) if options.class_names else None
-    annotations = read_voc(
-        options.root, _split(options.image_set, "--set"), _split(options.year), class_names
-    )
+    annotations = _read(options)
     manifest = pack(
         annotations,
         options.target,
@@ -109,6 +132,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     _print_summary(manifest, paths.rec, time.perf_counter() - started)
     return 0
+
+
+def _read(options: argparse.Namespace) -> AnnotationSet:
+    """Read the annotations that the flags name."""
+    class_names = read_class_names(options.class_names) if options.class_names else None
+    if options.dataset != "coco":
+        if options.annotations:
+            raise ConfigError(f"--annotations {options.annotations}: it goes with --dataset coco")
+        sets = _split(_image_set(options), "--set")
+        return read_voc(options.root or "data/VOCdevkit", sets, _split(options.year), class_names)
+    if options.year:
+        _log.warning("--year %s: left aside, COCO's sets hold the year in their names", options.year)
+    sets = [] if options.image_set is None else _split(options.image_set, "--set")
+    return read_coco(options.root or "data/coco", sets, class_names, annotations=options.annotations)
+
+
+def _image_set(options: argparse.Namespace) -> str:
+    """Return the image sets as the flags name them, for COCO's file alone by the file."""
+    if options.image_set is not None:
+        return options.image_set
+    return "trainval" if options.dataset != "coco" else set_of(Path(options.annotations))
 
 
 def _split(text: str, flag: str = "") -> list[str]:
@@ -123,9 +167,10 @@ def _made_by(options: argparse.Namespace, annotations: AnnotationSet) -> dict:
     """Return the options that decide what is packed: no paths, no number of threads."""
     chosen = {
         "command": "tools/prepare_dataset.py",
-        "dataset": "voc",
+        "dataset": "coco" if options.dataset == "coco" else "voc",
         "year": options.year,
-        "set": options.image_set,
+        "set": _image_set(options),
+        "annotations": Path(options.annotations).name if options.annotations else None,
         "class_names": list(annotations.class_names) if options.class_names else None,
     }
     names = ("shuffle", "seed", "resize_short", "quality", "true_negative", "keep_difficult", "strict")
@@ -133,8 +178,10 @@ def _made_by(options: argparse.Namespace, annotations: AnnotationSet) -> dict:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    """Return counts by name as part of a line."""
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
+    """Return counts by name as part of a line, the first ones where there are many."""
+    told = [f"{name} {count}" for name, count in counts.items()]
+    more = len(told) - _MOST_CLASSES
+    return ", ".join(told[:_MOST_CLASSES]) + (f" and {more} classes more" if more > 0 else "")
 
 
 def _print_summary(manifest: dict, rec: Path, seconds: float) -> None:

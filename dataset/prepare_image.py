@@ -5,7 +5,6 @@ Used by `dataset.pack`, from several threads. Whatever is wrong comes back as Pr
 
 from __future__ import annotations
 
-import dataclasses
 import struct
 from dataclasses import dataclass
 
@@ -59,15 +58,17 @@ class PreparedImage:
     """An image ready to be packed, or what keeps it out.
 
     Attributes:
-        sample: checked, boxes in pixels of `image`.
+        sample: checked; size, boxes and areas are those of the original image, upright.
         in_label: (N,) bool, which of its objects stand in the label.
         image: a JPEG file's bytes; empty where the image is left out.
+        packed_size: (width, height) of `image` in pixels, smaller than the original where it was shrunk.
         problems: what was found.
     """
 
     sample: Sample
     in_label: np.ndarray
     image: bytes
+    packed_size: tuple[int, int]
     problems: list[Problem]
 
 
@@ -89,7 +90,7 @@ def prepare_image(
     except ImageError as error:
         value = str(error).replace(f"{sample.image_path}: ", "")
         problem = Problem(str(sample.image_id), sample.source, Reason.CORRUPT_IMAGE, value)
-        return PreparedImage(sample, np.zeros(len(sample.class_ids), bool), b"", [problem])
+        return PreparedImage(sample, np.zeros(len(sample.class_ids), bool), b"", (0, 0), [problem])
     data, orientation, size, packed_size = _mend(data, image, options)
     sample, problems = turn_with_image(sample, image.size, upright_size=size, orientation=orientation)
     checked, found = check_sample(sample, object_indices, size=size, num_classes=num_classes)
@@ -99,7 +100,7 @@ def prepare_image(
     if reason is not None:
         found.append(Problem(str(sample.image_id), sample.source, reason))
         data = b""
-    return PreparedImage(_scale(checked, packed_size), in_label, data, problems + found)
+    return PreparedImage(checked, in_label, data, packed_size, problems + found)
 
 
 def _why_left_out(
@@ -151,12 +152,3 @@ def _shrink(pixels: np.ndarray, short: int) -> np.ndarray:
     scale = short / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
-
-
-def _scale(sample: Sample, size: tuple[int, int]) -> Sample:
-    """Return a Sample with its boxes and areas scaled to an image of that size."""
-    if sample.size == size:
-        return sample
-    x, y = size[0] / sample.size[0], size[1] / sample.size[1]
-    boxes = sample.boxes * np.array([x, y, x, y])
-    return dataclasses.replace(sample, size=size, boxes=boxes, areas=sample.areas * (x * y))

@@ -67,3 +67,10 @@ def scan_index(file: RecordFile) -> tuple[list[int], np.ndarray]:
     if len(set(keys)) != len(keys):
         keys = list(range(len(keys)))
     return keys, np.array(offsets, np.int64)
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Return the image path of each record key in a .lst file; lines that say nothing of the kind are passed over."""
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    parts = [line.rstrip("\r").split("\t") for line in lines]
+    return {int(part[0]): part[-1] for part in parts if len(part) > 2 and part[0].isdigit()}

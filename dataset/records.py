@@ -20,11 +20,12 @@ from common.errors import RecordError
 from common.files import sha256
 from common.structures import Sample
 from dataset.class_names import check_largest_id, check_same_names
-from dataset.labels import HEADER_WIDTH, check_rows, label_rows, objects_of
+from dataset.label_scan import LabelScan, scan_labels
+from dataset.labels import HEADER_WIDTH, label_rows, objects_of
 from dataset.manifest import read_manifest, record_paths
-from dataset.record_index import read_index, scan_index
+from dataset.record_index import read_index, read_names, scan_index
 from dataset.record_io import REPACK, RawRecord, RecordFile, read_label, unpack_record
-from dataset.truth import read_truth
+from dataset.truth import Truth, read_truth
 
 
 @dataclass(frozen=True)
@@ -42,25 +43,6 @@ class Record:
     name: str
     image: bytes
     label: np.ndarray
-
-
-@dataclass(frozen=True)
-class LabelScan:
-    """What all labels together say.
-
-    Attributes:
-        objects: (N, 6) float32, all objects of all records, in file order.
-        counts: (R,) int64, how many of them each record has.
-        rows: the most rows that a label has, void ones included.
-        object_width: 5 or 6.
-        bare: position of the first label that is a header alone, without even a void row; None where none is.
-    """
-
-    objects: np.ndarray
-    counts: np.ndarray
-    rows: int
-    object_width: int
-    bare: int | None
 
 
 class RecordDataset:
@@ -145,9 +127,9 @@ class RecordDataset:
         return self._file.read_at(self._offset(index), int(self.record_sizes[index]))
 
     def truth(self, index: int) -> Sample:
-        """Return the ground truth of the record at a position, in pixels of its image.
+        """Return the ground truth of the record at a position, in pixels of the original image (`Sample.size`).
 
-        From NAME.gt.json where the manifest names it, else from the label and the image's own size.
+        From NAME.gt.json where there is a manifest, else from the label and the packed image's own size.
 
         Raises:
             RecordError: the truth is missing or changed, or the record is damaged.
@@ -156,9 +138,39 @@ class RecordDataset:
         if self.manifest is None:
             return self._truth_of_label(index)
         key = self.keys[index]
-        if key not in self._truth:
-            raise RecordError(f"{self._paths.truth}: record {key} is not in it: {REPACK}")
-        return self._truth[key]
+        self._check_in_truth(key)
+        return self._truth.samples[key]
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """The number of each image in COCO's form, in file order: the truth's "id"; record keys without a manifest.
+
+        Raises:
+            RecordError: the truth is missing or changed.
+        """
+        if self.manifest is None:
+            return tuple(self.keys)
+        for key in self.keys:
+            self._check_in_truth(key)
+        return tuple(self._truth.image_ids[key] for key in self.keys)
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The data set's own number of each class, in the order of the class ids; 1..C where nothing tells.
+
+        () for records without a manifest, whose classes have no names.
+
+        Raises:
+            RecordError: the truth is missing or changed.
+        """
+        return self._truth.category_ids if self.manifest else ()
+
+    @property
+    def set_name(self) -> str:
+        """The image set as the packing command was told it ("val2017"), else the file's name without .rec."""
+        made_by = self.manifest.get("made_by") if self.manifest else None
+        told = made_by.get("set") if isinstance(made_by, dict) else None
+        return told if isinstance(told, str) and told else self.path.stem
 
     def sha256(self) -> str:
         """Return the SHA-256 of the .rec file; it is read once."""
@@ -215,6 +227,11 @@ class RecordDataset:
         elif len(self._scan.objects):
             check_largest_id(self.path, int(self._scan.objects[:, 0].max()), class_names)
 
+    def _check_in_truth(self, key: int) -> None:
+        """Raise where a record is not in the truth file."""
+        if key not in self._truth.samples:
+            raise RecordError(f"{self._paths.truth}: record {key} is not in it: {REPACK}")
+
     def _offset(self, index: int) -> int:
         return int(self._offsets[index])
 
@@ -250,7 +267,7 @@ class RecordDataset:
         return label_rows(read_label(self._file, 0, self.where(0)).label, self.where(0))
 
     @functools.cached_property
-    def _truth(self) -> dict[int, Sample]:
+    def _truth(self) -> Truth:
         """The truth file, checked against the manifest: an edited one would change the mAP in silence."""
         path = self._paths.truth
         if not path.exists():
@@ -266,32 +283,20 @@ class RecordDataset:
     @functools.cached_property
     def _names(self) -> dict[int, str]:
         if self._paths.lst.exists():
-            lines = self._paths.lst.read_text(encoding="utf-8", errors="replace").split("\n")
-            parts = [line.rstrip("\r").split("\t") for line in lines]
-            return {int(part[0]): part[-1] for part in parts if len(part) > 2 and part[0].isdigit()}
+            return read_names(self._paths.lst)
         if self.manifest is not None and self._paths.truth.exists():
-            return {key: str(sample.image_path) for key, sample in self._truth.items()}
+            return {key: str(sample.image_path) for key, sample in self._truth.samples.items()}
         return {}
 
     @functools.cached_property
     def _scan(self) -> LabelScan:
-        num_classes = len(self.class_names) or None
-        labels, most, bare = [], 0, None
-        for index in range(len(self)):
-            where = self.where(index)
-            rows = label_rows(read_label(self._file, self._offset(index), where).label, where)
-            if rows.shape[1] != self.object_width:
-                raise RecordError(
-                    f"{where}: {rows.shape[1]} numbers an object, the first record has {self.object_width}; the"
-                    f" training iterator would read them wrongly: {REPACK}"
-                )
-            check_rows(rows, num_classes, where)
-            labels.append(objects_of(rows))
-            most = max(most, len(rows))
-            if bare is None and len(rows) == 0:
-                bare = index
-        counts = np.array([len(label) for label in labels], np.int64)
-        return LabelScan(np.concatenate(labels), counts, most, self.object_width, bare)
+        rows = (
+            label_rows(read_label(self._file, self._offset(i), self.where(i)).label, self.where(i))
+            for i in range(len(self))
+        )
+        return scan_labels(
+            rows, object_width=self.object_width, num_classes=len(self.class_names) or None, where=self.where
+        )
 
     def _truth_of_label(self, index: int) -> Sample:
         record = self.read(index)

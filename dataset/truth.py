@@ -1,8 +1,9 @@
 """The truth beside packed records, NAME.gt.json: COCO's instances form, so that COCO's own tools read it too.
 
-Written while packing, read for evaluation. It holds what a label cannot: original ids, boxes in pixels of the packed
+Written while packing, read for evaluation. It holds what a label cannot: original ids, boxes in pixels of the original
 image, areas, crowds. Image ids are the data set's own where they are numbers, else the record keys, because COCO's
-tools want numbers; the data set's own id always stands under "name".
+tools want numbers; the data set's own id always stands under "name". Older packs made with
+--resize-short have their truth in pixels of the packed image; the size beside the boxes always tells which.
 
 Source: https://cocodataset.org/#format-data
 """
@@ -11,17 +12,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from common import boxes as box_ops
 from common.errors import RecordError
 from common.files import read_json
 from common.structures import Sample
 
 
+@dataclass(frozen=True)
+class Truth:
+    """The ground truth of packed records.
+
+    Attributes:
+        samples: record key -> Sample, boxes and areas in pixels of `Sample.size`.
+        image_ids: record key -> the number of the image in COCO's form.
+        category_ids: the data set's own number of each class, in the order of the class ids.
+    """
+
+    samples: dict[int, Sample]
+    image_ids: dict[int, int]
+    category_ids: tuple[int, ...]
+
+
 class TruthWriter:
     """Collects the truth of records, as text, since objects would take many times the memory.
+
+    Attributes:
+        category_ids: the number of each class.
 
     Args:
         class_names: in the order of the ids.
@@ -29,9 +50,9 @@ class TruthWriter:
     """
 
     def __init__(self, class_names: tuple[str, ...], category_ids: tuple[int, ...] = ()):
-        self._category_ids = category_ids or tuple(range(1, len(class_names) + 1))
+        self.category_ids = category_ids or tuple(range(1, len(class_names) + 1))
         self._categories = [
-            {"id": number, "name": name} for number, name in zip(self._category_ids, class_names)
+            {"id": number, "name": name} for number, name in zip(self.category_ids, class_names)
         ]
         self._images: list[str] = []
         self._annotations: list[str] = []
@@ -41,7 +62,7 @@ class TruthWriter:
 
         Args:
             key: of the record.
-            sample: with boxes in pixels of the packed image and that image's size.
+            sample: with boxes in pixels of the original, upright image and that image's size.
             file_name: of the image, relative to the data set's root.
         """
         is_number = isinstance(sample.image_id, (int, np.integer))
@@ -49,16 +70,22 @@ class TruthWriter:
         width, height = sample.size
         image = {"id": image_id, "record": key, "name": sample.image_id, "file_name": file_name}
         self._images.append(_line({**image, "width": width, "height": height}))
-        for index in range(len(sample.class_ids)):
-            xmin, ymin, xmax, ymax = (float(side) for side in sample.boxes[index])
+        rows = zip(
+            sample.class_ids.tolist(),
+            _short_xywh(sample.boxes).tolist(),
+            sample.areas.tolist(),
+            sample.crowd.tolist(),
+            sample.difficult.tolist(),
+        )
+        for class_id, box, area, crowd, difficult in rows:
             annotation = {
                 "id": len(self._annotations) + 1,  # COCO's tools take 0 for "no match"
                 "image_id": image_id,
-                "category_id": self._category_ids[int(sample.class_ids[index])],
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-                "area": float(sample.areas[index]),
-                "iscrowd": int(sample.crowd[index]),
-                "difficult": int(sample.difficult[index]),
+                "category_id": self.category_ids[class_id],
+                "bbox": box,
+                "area": area,
+                "iscrowd": int(crowd),
+                "difficult": int(difficult),
             }
             self._annotations.append(_line(annotation))
 
@@ -70,26 +97,47 @@ class TruthWriter:
             stream.write('"categories": ' + _line(self._categories) + "}\n")
 
 
+def _short_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Return COCO's form of boxes with the shortest sides that lead back to the same corners.
+
+    The width 53.04 of a box at 212.6 comes out of corner form as 53.03999999999999; cut to two digits it gives the
+    same corner again, and is what the annotation said.
+
+    Args:
+        boxes: (N, 4) corner form.
+
+    Returns:
+        (N, 4) float64 of (xmin, ymin, width, height).
+    """
+    rows = box_ops.to_xywh(boxes)
+    low, high, sides = rows[:, :2], boxes[:, 2:], rows[:, 2:]  # (N, 2) each; sides is written to
+    for digits in (12, 9, 6, 4, 3, 2, 1, 0):
+        short = np.round(sides, digits)
+        np.copyto(sides, short, where=low + short == high)
+    return rows
+
+
 def _line(value: object) -> str:
     """Return a value as JSON on one line."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def read_truth(path: Path) -> dict[int, Sample]:
+def read_truth(path: Path) -> Truth:
     """Read a truth file.
 
     Args:
         path: NAME.gt.json.
-
-    Returns:
-        Record key -> Sample in pixels of the packed image.
 
     Raises:
         RecordError: the file is missing or is not a truth file.
     """
     data = read_json(path, "truth of packed records", RecordError)
     try:
-        return dict(_samples(data, path))
+        return Truth(
+            samples=dict(_samples(data, path)),
+            image_ids={int(image["record"]): int(image["id"]) for image in data["images"]},
+            category_ids=tuple(int(category["id"]) for category in data["categories"]),
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise RecordError(
             f"{path}: not the truth of packed records ({type(error).__name__}: {error}); pack the data again"
@@ -104,14 +152,12 @@ def _samples(data: dict, path: Path) -> Iterator[tuple[int, Sample]]:
         by_image[annotation["image_id"]].append(annotation)
     for image in data["images"]:
         found = by_image[image["id"]]
-        boxes = np.array([entry["bbox"] for entry in found], np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]  # (x, y, width, height) -> corner form
         yield (
             int(image["record"]),
             Sample(
                 image_path=Path(image["file_name"]),
                 size=(int(image["width"]), int(image["height"])),
-                boxes=boxes,
+                boxes=box_ops.from_xywh([entry["bbox"] for entry in found]),
                 class_ids=[class_ids[entry["category_id"]] for entry in found],
                 difficult=[bool(entry["difficult"]) for entry in found],
                 crowd=np.array([bool(entry["iscrowd"]) for entry in found], bool),

@@ -1,8 +1,10 @@
-"""Small data sets of Pascal VOC's form, made on the spot."""
+"""Small data sets of Pascal VOC's and of COCO's form, made on the spot."""
 
 from __future__ import annotations
 
+import copy
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +107,55 @@ def packed(voc, tmp_path) -> Path:
     voc.add("e", [("cat", 11, 12, 21, 32)])
     voc.pack(tmp_path / "packed" / "train.lst")
     return tmp_path / "packed" / "train.rec"
+
+
+CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 90, "name": "brush"}, {"id": 1, "name": "person"}]
+
+
+class COCOFolder:
+    """A folder of COCO's form."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @staticmethod
+    def image(number, file_name=None, **more) -> dict:
+        """Return an entry of the list images, of 64x48 pixels."""
+        name = f"{number}.jpg" if file_name is None else file_name
+        return {"id": number, "file_name": name, "width": 64, "height": 48, **more}
+
+    @staticmethod
+    def box(number, image_id=7, category_id=18, bbox=(4, 5, 20.5, 10.25), **more) -> dict:
+        """Return an annotation."""
+        bbox = list(bbox) if type(bbox) is tuple else bbox
+        entry = {"id": number, "image_id": image_id, "category_id": category_id, "bbox": bbox}
+        return {**entry, "area": 150.5, "iscrowd": 0, **more}
+
+    @staticmethod
+    def instances(images, annotations, categories=CATEGORIES) -> dict:
+        """Return instances JSON."""
+        lists = {"images": images, "annotations": annotations, "categories": categories}
+        return copy.deepcopy({"info": {}, **lists})
+
+    def write(self, data, name="annotations/instances_val2017.json", pictures="val2017") -> Path:
+        """Write JSON (or what else is given), and a picture for each of its images; return the root."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+        names = [entry["file_name"] for entry in data["images"]] if pictures is not None else ()
+        for seed, file_name in enumerate(names):
+            self.picture(f"{pictures}/{file_name.rpartition('/')[2]}", seed)
+        return self.root
+
+    def picture(self, name, seed=0) -> Path:
+        """Write a picture of 64x48 pixels."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(picture(64, 48, seed)))
+        return path
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """An empty folder of COCO's form."""
+    return COCOFolder(tmp_path / "coco")

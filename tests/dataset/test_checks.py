@@ -24,6 +24,7 @@ def sample_of(boxes, class_ids=None, size=None):
     [
         ((0, 0, 64, 48), None, (0, 0, 64, 48)),
         ((-1, -1, 65, 49), None, (0, 0, 64, 48)),  # tools that count from 0
+        ((-0.25, 3, 64.01, 48), None, (-0.25, 3, 64.01, 48)),  # rounding: the truth stays what was annotated
         ((-1.5, 0, 64, 48), Reason.CLIPPED, (0, 0, 64, 48)),
         ((10, 10, 90, 90), Reason.CLIPPED, (10, 10, 64, 48)),
         ((10, 10, 10.25, 10.25), None, (10, 10, 10.25, 10.25)),  # thin from the beginning
@@ -82,6 +83,14 @@ def test_stated_size_that_differs_is_reported_and_tells_whether_boxes_are_scaled
     assert checked.boxes.tolist() == [list(expected)]
 
 
+def test_area_is_the_annotations_own_where_the_box_is_not_clipped():
+    sample = Sample(
+        "a.jpg", None, [(10, 10, 20, 20), (-0.5, 0, 4, 4)], [0, 0], [False] * 2, areas=[100.5, 17]
+    )
+    checked, _ = check_sample(sample, np.arange(2), size=(64, 48), num_classes=1)
+    assert checked.areas.tolist() == [100.5, 17]
+
+
 def test_area_is_at_most_the_clipped_box():
     checked, _ = check_sample(sample_of([(32, 0, 96, 48)]), np.arange(1), size=(64, 48), num_classes=1)
     assert checked.areas.tolist() == [32 * 48]
@@ -91,14 +100,14 @@ def test_area_is_at_most_the_clipped_box():
 @given(
     hnp.arrays(np.float64, (3, 4), elements=st.floats(-1e4, 1e4) | st.sampled_from([np.nan, np.inf, -np.inf]))
 )
-def test_kept_boxes_lie_inside_with_area_and_arguments_stay(boxes):
+def test_kept_boxes_lie_inside_but_for_rounding_with_area_and_arguments_stay(boxes):
     before = boxes.copy()
     sample = sample_of(boxes)
     checked, problems = check_sample(sample, np.arange(3), size=(640, 480), num_classes=1)
     np.testing.assert_array_equal(boxes, before)
     np.testing.assert_array_equal(sample.boxes, before)
-    assert (checked.boxes >= 0).all()
-    assert (checked.boxes <= [640, 480, 640, 480]).all()
+    assert (checked.boxes > -1).all()
+    assert (checked.boxes < np.array([640, 480, 640, 480]) + 1).all()
     assert (checked.boxes[:, 2:] > checked.boxes[:, :2]).all()
     left_out = sum(p.reason.outcome == "object left out" for p in problems)
     assert len(checked.class_ids) + left_out == 3

@@ -6,12 +6,15 @@ from pycocotools.coco import COCO
 
 from common import images
 from common.errors import AnnotationError, ConfigError
+from common.files import sha256
 from common.mx import mx
+from common.structures import Sample
 from dataset.annotations import AnnotationSet
 from dataset.manifest import record_paths
 from dataset.pack import pack
 from dataset.prepare_image import PackOptions
 from dataset.record_io import MAGIC
+from dataset.records import RecordDataset
 
 FILES = (".rec", ".idx", ".lst", ".gt.json", ".skipped.csv", ".json")
 
@@ -81,7 +84,7 @@ def test_truth_is_a_coco_file(packed, capsys):
 
 def test_manifest_counts(packed):
     manifest = json.loads(packed.with_suffix(".json").read_text())
-    assert manifest["class_names"] == ["cat", "dog"]
+    assert (manifest["class_names"], manifest["category_ids"]) == (["cat", "dog"], [1, 2])
     assert (manifest["images"], manifest["images_without_objects"], manifest["objects"]) == (5, 1, 6)
     assert manifest["objects_by_class"] == {"cat": 3, "dog": 3}
     assert (manifest["difficult"], manifest["widest_label"]) == (1, 2)
@@ -96,6 +99,47 @@ def test_same_input_and_seed_give_the_same_bytes(packed, voc, tmp_path, workers)
     assert b"tmp" not in (tmp_path / "x" / "t.json").read_bytes()
     voc.pack(tmp_path / "z" / "t", shuffle=True, seed=4)
     assert contents(tmp_path / "x" / "t")["t.lst"] != contents(tmp_path / "z" / "t")["t.lst"]
+
+
+def test_shrunk_images_keep_the_truth_in_original_pixels(voc, tmp_path):
+    objects = [("ant", 11, 21, 110, 80), ("ant", 1, 1, 400, 200, "<difficult>1</difficult>")]
+    voc.add("a", objects, size=(400, 200)).add("b", [("ant", 1, 1, 9, 9)])
+    manifest = voc.pack(tmp_path / "small" / "t", resize_short=50)
+    voc.pack(tmp_path / "whole" / "t")
+    assert manifest["image_width"] == {"min": 64, "median": 82.0, "max": 100}  # of the packed images
+    assert manifest["image_height"] == {"min": 48, "median": 49.0, "max": 50}
+    small, whole = (contents(tmp_path / folder / "t") for folder in ("small", "whole"))
+    assert small["t.gt.json"] == whole["t.gt.json"]
+    assert small["t.lst"] == whole["t.lst"]  # labels are normalised
+    dataset = RecordDataset(tmp_path / "small" / "t.rec")
+    assert images.decode(dataset.read(0).image, "x").shape == (50, 100, 3)
+    assert dataset.truth(0).size == (400, 200)
+    assert dataset.truth(0).boxes.tolist() == [[10, 20, 110, 80], [0, 0, 400, 200]]
+
+
+def test_box_that_reaches_out_by_rounding_is_cut_in_the_label_alone(tools, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(tools.encode(tools.picture(64, 48)))
+    sample = Sample(tmp_path / "a.jpg", (64, 48), [[-0.01, 4, 64.25, 48]], [0], [False])
+    pack(AnnotationSet([sample], ("ant",), []), tmp_path / "t")
+    dataset = RecordDataset(tmp_path / "t.rec")
+    assert dataset.truth(0).boxes.tolist() == [[-0.01, 4, 64.25, 48]]
+    np.testing.assert_array_equal(dataset.read(0).label, np.float32([[0, 0, 4 / 48, 1, 1, 0]]))
+
+
+def test_old_packs_with_a_truth_in_packed_pixels_load(packed):
+    """A truth as it was written until now: no digits cut, the packed image's size, no category ids in the manifest."""
+    truth, manifest = packed.with_name("train.gt.json"), packed.with_suffix(".json")
+    old = json.loads(truth.read_text())
+    old["images"][0].update(width=32, height=24)
+    old["annotations"][0].update(bbox=[2, 2, 13, 18], area=13 * 18.0)
+    truth.write_text(json.dumps(old))
+    told = json.loads(manifest.read_text())
+    del told["category_ids"]
+    told["files"]["truth"] = {"bytes": truth.stat().st_size, "sha256": sha256(truth)}
+    manifest.write_text(json.dumps(told))
+    dataset = RecordDataset(packed)
+    assert (dataset.truth(0).size, dataset.truth(0).boxes[0].tolist()) == ((32, 24), [2, 2, 15, 20])
+    assert dataset.category_ids == (1, 2)
 
 
 def test_more_than_two_hundred_objects_are_packed(voc, tmp_path):

@@ -104,7 +104,9 @@ def test_exif_orientation_is_baked_in(tools, prepare, orientation):
     result = prepare(data, boxes=[(0, 0, 8, 4)])
     packed = Image.open(io.BytesIO(result.image))
     assert packed.getexif().get(0x0112, 1) == 1
-    assert packed.size == result.sample.size == ((64, 48) if orientation < 5 else (48, 64))
+    assert (
+        packed.size == result.packed_size == result.sample.size == ((64, 48) if orientation < 5 else (48, 64))
+    )
     assert mean_difference(images.decode(data, "x"), result.image) < 3
     assert result.sample.boxes.tolist() == [[0, 0, 8, 4]]
 
@@ -163,14 +165,17 @@ def test_missing_file_is_left_out(prepare, tmp_path):
     assert [problem.reason for problem in result.problems] == [Reason.CORRUPT_IMAGE]
 
 
-def test_large_images_shrink_with_their_boxes(tools, prepare):
+def test_large_images_shrink_and_their_truth_stays(tools, prepare):
     pixels = tools.picture(400, 200)
-    result = prepare(tools.encode(pixels), boxes=[(100, 50, 300, 150)], options=PackOptions(resize_short=100))
+    options = PackOptions(resize_short=100)
+    result = prepare(tools.encode(pixels), boxes=[(100, 50, 300, 150)], options=options, areas=[1234.5])
     assert images.decode(result.image, "x").shape == (100, 200, 3)
-    assert (result.sample.size, result.sample.boxes.tolist()) == ((200, 100), [[50, 25, 150, 75]])
-    assert result.sample.areas.tolist() == [100 * 50]
+    assert result.packed_size == (200, 100)
+    assert (result.sample.size, result.sample.boxes.tolist()) == ((400, 200), [[100, 50, 300, 150]])
+    assert result.sample.areas.tolist() == [1234.5]
     small = tools.encode(tools.picture(120, 90))
-    assert prepare(small, options=PackOptions(resize_short=100)).image == small
+    assert prepare(small, options=options).image == small
+    assert prepare(small, options=options).packed_size == (120, 90)
 
 
 @pytest.mark.parametrize(

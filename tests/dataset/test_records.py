@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,6 +7,8 @@ import pytest
 
 from common.errors import RecordError
 from common.mx import mx
+from dataset.pack import pack
+from dataset.prepare_image import PackOptions
 from dataset.records import RecordDataset
 
 
@@ -41,6 +44,31 @@ def test_records_and_truth_are_read(packed, voc):
     np.testing.assert_array_equal(truth.boxes, [[4, 4, 30, 40], [9, 7, 64, 48]])
     assert truth.difficult.tolist() == [False, True]
     assert len(dataset.truth(2).class_ids) == 0
+
+
+def test_numbers_of_images_and_classes_come_from_the_truth(voc, tmp_path):
+    voc.add("a", [("ant", 1, 1, 9, 9), ("bee", 1, 1, 9, 9)]).add("b", [("bee", 1, 1, 9, 9)]).add("c")
+    read = voc.read()
+    samples = [dataclasses.replace(s, image_id=n) for s, n in zip(read.samples, (139, 7, 2**40))]
+    numbered = dataclasses.replace(read, samples=samples, category_ids=(90, 18))
+    pack(numbered, tmp_path / "t", options=PackOptions(seed=1), made_by={"set": "val2017"})
+    dataset = RecordDataset(tmp_path / "t.rec")
+    assert dataset.image_ids == tuple(dataset.truth(index).image_id for index in range(3))
+    assert dataset.image_ids != (139, 7, 2**40)  # the order of the file, which is shuffled
+    assert (sorted(dataset.image_ids), dataset.category_ids) == ([7, 139, 2**40], (90, 18))
+    assert dataset.set_name == "val2017"
+
+
+def test_numbers_of_classes_and_images_without_own_ones(packed):
+    dataset = RecordDataset(packed)
+    assert (dataset.category_ids, dataset.image_ids, dataset.set_name) == ((1, 2), (0, 1, 2, 3, 4), "train")
+
+
+@pytest.mark.parametrize("what", ["category_ids", "image_ids"])
+def test_numbers_need_the_truth_that_the_manifest_names(packed, what):
+    packed.with_name("train.gt.json").unlink()
+    with pytest.raises(RecordError, match=r"train\.gt\.json: missing"):
+        getattr(RecordDataset(packed), what)
 
 
 def test_order_of_the_file_is_kept_when_shuffled(voc, tmp_path):
@@ -96,6 +124,7 @@ def test_old_records_without_manifest_are_read(tmp_path, tools, with_index, colu
     np.testing.assert_allclose(truth.boxes, [[6.4, 9.6, 19.2, 19.2]] * 2, rtol=1e-6)
     assert truth.difficult.tolist() == [columns == 6] * 2
     assert dataset.name_of(7) == "record 7"
+    assert (dataset.image_ids, dataset.category_ids, dataset.set_name) == ((7, 3, 9), (), "old")
 
 
 def test_label_width_has_room_for_one_object_at_least(tmp_path):
