@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import boxes as box_ops
+from common.errors import DependencyError
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,34 @@ class Detections:
                 self.class_id.tolist(), box_ops.to_xywh(self.boxes).tolist(), self.score.tolist()
             )
         ]
+
+    def to_supervision(self):
+        """Return supervision's Detections, which its annotators, trackers and zones take.
+
+        Returns:
+            supervision.Detections with xyxy (N, 4) float32 in pixels, confidence (N,) float32, class_id (N,) int64
+            and data["class_name"] (N,) text; supervision numbers the classes as here.
+
+        Raises:
+            ValueError: the boxes are not in pixels.
+            DependencyError: supervision is not installed.
+
+        Source: https://supervision.roboflow.com/latest/detection/core/
+        """
+        if self.size is None and len(self):
+            raise ValueError("supervision's boxes are in pixels: call in_pixels(width, height) first")
+        try:
+            import supervision
+        except ImportError as error:
+            raise DependencyError(
+                f"supervision cannot be imported ({error}): run `pip install supervision`"
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes.reshape(-1, 4).astype(np.float32),
+            confidence=self.score.astype(np.float32),
+            class_id=self.class_id.astype(np.int64),
+            data={"class_name": np.array([self.name(i) for i in range(len(self))], dtype=str)},
+        )
 
     def as_records(self) -> list[dict]:
         """Return plain dictionaries (class_id, class_name, score, box) ready for JSON."""

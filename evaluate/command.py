@@ -1,87 +1,146 @@
-"""evaluate.py: the mean average precision of a saved detector on packed records."""
+"""evaluate.py: the average precision of a saved detector on packed records, or of a results file."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from common.command import CommandParser, add_switch, command
+from common.command import command, read_class_names
 from common.errors import ConfigError
-from common.files import check_place, write_json
+from common.files import write_json
 from dataset.records import RecordDataset
-from detect.flags import add_detection_flags, add_device_flags, add_model_flags, open_detector
-from evaluate.run import evaluate_records
-from evaluate.voc import METRICS
+from detect.flags import open_detector
+from evaluate.coco import COCOResult, evaluate_coco
+from evaluate.console import as_values, class_table
+from evaluate.findings import Findings
+from evaluate.flags import build_parser, check_flags, metric_of
+from evaluate.results import check_results_place, load_results, save_results
+from evaluate.run import decode_record, find, score, truth_of
+from evaluate.voc import VOCResult
+
+__all__ = ["build_parser", "main"]
 
 
-def build_parser() -> CommandParser:
-    """Return the parser of the command's flags."""
-    parser = CommandParser(
-        prog="evaluate.py", description="Measure the mean average precision of a detector on packed records."
-    )
-    group = parser.add_argument_group("data")
-    group.add_argument("--rec-path", default="data/val.rec", metavar="FILE.rec", help="packed records")
-    group.add_argument("--list-path", help=argparse.SUPPRESS)  # of mxnet-ssd; the .idx serves
-    group.add_argument("--num-class", type=int, metavar="N", help="check the model for that many classes")
-    add_model_flags(parser)
-    add_detection_flags(parser)
-    parser.add_argument(
-        "--thresh", type=float, metavar="X", help="count detections above this score (default: the card's)"
-    )
-    group = parser.add_argument_group("metric")
-    group.add_argument(
-        "--metric", choices=METRICS, help="area under the curve, or 11 points (default: voc, or as --voc07)"
-    )
-    add_switch(
-        group,
-        "--voc07",
-        default=False,
-        help="11 points of VOC 2007; mxnet-ssd had this on, here the default is the area",
-    )
-    group.add_argument(
-        "--overlap", type=float, default=0.5, metavar="X", help="IoU that a detection needs, above 0 to 1"
-    )
-    add_switch(group, "--use-difficult", default=False, help="count difficult objects too")
-    group.add_argument("--save-json", metavar="FILE", help="write the results there as well")
-    add_device_flags(parser, batch_size=8)
-    parser.add_argument("--frequent", help=argparse.SUPPRESS)  # of mxnet-ssd; there is a progress bar
-    return parser
+@dataclass(frozen=True)
+class _Run:
+    """What was found, and how.
+
+    Attributes:
+        findings: truth and detections.
+        line: about it, for the console.
+        origin: what --save-json tells of it.
+        about: what the report tells of it.
+    """
+
+    findings: Findings
+    line: str
+    origin: dict
+    about: dict[str, str]
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table of classes, the mAP and the speed."""
+    """Print the table of classes, the mean and the speed; write what was asked for."""
     args = build_parser().parse_args(argv)
-    if args.save_json:
-        check_place(args.save_json)
+    check_flags(args)
+    metric = metric_of(args)
     with RecordDataset(args.rec_path) as dataset:
-        detector = open_detector(args, class_names=dataset.class_names, score_threshold=args.thresh)
-        if args.num_class not in (None, len(detector.class_names)):
-            raise ConfigError(
-                f"--num-class {args.num_class}: the model has {len(detector.class_names)} classes"
-            )
-        started = time.perf_counter()
-        result = evaluate_records(
-            detector,
-            dataset,
-            metric=args.metric or ("voc07" if args.voc07 else "voc"),
-            iou_threshold=args.overlap,
-            use_difficult=args.use_difficult,
-            progress=True,
-        )
-        seconds = time.perf_counter() - started
-        print(result.table())
-        print(
-            f"{len(dataset)} images in {seconds:.1f} s, {len(dataset) / seconds:.1f} images/s ({detector.name})"
-        )
-    if args.save_json:
-        run = {
-            "model": detector.prefix,
-            "epoch": detector.epoch,
-            "records": str(args.rec_path),
-            "seconds": seconds,
-        }
-        write_json(args.save_json, {**run, **result.as_dict()})
-        print(f"written: {args.save_json}")
+        run = _load(args, dataset) if args.from_results else _detect(args, dataset)
+        rule = {"iou_threshold": args.overlap, "use_difficult": args.use_difficult}
+        voc = score(run.findings, metric="voc" if metric == "coco" else metric, **rule)
+        coco = None
+        if metric == "coco" or args.report:
+            coco = evaluate_coco(run.findings, use_difficult=args.use_difficult)
+        print(class_table(voc, coco if metric == "coco" else None))
+        print(coco.summary() if metric == "coco" else voc.summary())
+        print(run.line)
+        for path in args.save_results or ():
+            save_results(path, run.findings)
+            print(f"written: {path}")
+        if args.save_json:
+            write_json(args.save_json, {**run.origin, **as_values(voc, coco, metric)})
+            print(f"written: {args.save_json}")
+        if args.report:
+            print(f"written: {_write_report(args, run, dataset, voc, coco)}")
     return 0
+
+
+def _detect(args: argparse.Namespace, dataset: RecordDataset) -> _Run:
+    """Run the detector that flags describe over the records."""
+    detector = open_detector(args, class_names=dataset.class_names, score_threshold=args.thresh)
+    _check_count(args, detector.class_names, "model")
+    _check_results_places(args, dataset, detector.class_names)
+    started = time.perf_counter()
+    findings = find(detector, dataset, progress=True)
+    seconds = time.perf_counter() - started
+    speed = f"{len(dataset) / seconds:.1f} images/s"
+    origin = {
+        "model": detector.prefix,
+        "epoch": detector.epoch,
+        "records": str(args.rec_path),
+        "seconds": seconds,
+    }
+    about = {
+        "model": detector.name,
+        "prefix": str(detector.prefix),
+        "epoch": str(detector.epoch),
+        "score above": f"{detector.card.detection.score_threshold:g}",
+        "speed": speed,
+    }
+    return _Run(
+        findings, f"{len(dataset)} images in {seconds:.1f} s, {speed} ({detector.name})", origin, about
+    )
+
+
+def _load(args: argparse.Namespace, dataset: RecordDataset) -> _Run:
+    """Read the results that flags name."""
+    names = read_class_names(args.class_names) if args.class_names else dataset.class_names
+    if not names:
+        raise ConfigError(f"{args.rec_path}: its records have no class names: give --class-names")
+    _check_count(args, names, "data set")
+    _check_results_places(args, dataset, names)
+    findings = load_results(args.from_results, truth_of(dataset, names))
+    if args.thresh is not None:
+        findings = findings.with_detections([found.above(args.thresh) for found in findings.detections])
+    count = sum(map(len, findings.detections))
+    origin = {"results": str(args.from_results), "records": str(args.rec_path)}
+    about = {"results": str(args.from_results)}
+    if args.thresh is not None:
+        about["score above"] = f"{args.thresh:g}"
+    return _Run(
+        findings, f"{len(dataset)} images, {count} detections from {args.from_results}", origin, about
+    )
+
+
+def _check_count(args: argparse.Namespace, class_names: Sequence[str], whose: str) -> None:
+    """Hold the number of classes to the flag, where it is given."""
+    if args.num_class not in (None, len(class_names)):
+        raise ConfigError(f"--num-class {args.num_class}: the {whose} has {len(class_names)} classes")
+
+
+def _check_results_places(args: argparse.Namespace, dataset: RecordDataset, class_names: tuple) -> None:
+    """Refuse places for results that cannot be written, before the work."""
+    truth = truth_of(dataset, class_names) if args.save_results else None
+    for path in args.save_results or ():
+        check_results_place(path, truth)
+
+
+def _write_report(
+    args: argparse.Namespace, run: _Run, dataset: RecordDataset, voc: VOCResult, coco: COCOResult
+):
+    """Write the report and return the path of its page."""
+    from evaluate.report import write_report
+
+    about = {
+        **run.about,
+        "records": str(args.rec_path),
+        "images": str(len(dataset)),
+        "metric": metric_of(args),
+        "IoU": f"{args.overlap:g}",
+        "difficult objects": "counted" if args.use_difficult else "neutral",
+    }
+    pixels = functools.partial(decode_record, dataset)
+    return write_report(args.report, run.findings, voc=voc, coco=coco, pixels=pixels, about=about)

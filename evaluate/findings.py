@@ -7,7 +7,10 @@ then scored as often as one likes, without the network. All boxes are in pixels 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
+
+import numpy as np
 
 from common.structures import Detections, Sample
 
@@ -44,3 +47,47 @@ class Findings:
     def with_detections(self, detections: list[Detections]) -> Findings:
         """Return the same truth with other detections."""
         return dataclasses.replace(self, detections=detections)
+
+
+def image_finder(findings: Findings) -> dict[str, int]:
+    """Return the image that a text names: the data set's own id, else the image file's path, name or stem.
+
+    Texts that would name several images name none.
+    """
+    table: dict[str, int] = {}
+    for name_of in (
+        lambda truth: str(truth.image_id),
+        lambda truth: truth.image_path.as_posix(),
+        lambda truth: truth.image_path.name,
+        lambda truth: truth.image_path.stem,
+    ):
+        names = [name_of(truth) for truth in findings.truths]
+        counts = Counter(names)
+        for index, name in enumerate(names):
+            if counts[name] == 1 and name:
+                table.setdefault(name, index)
+    return table
+
+
+def by_image(
+    findings: Findings, image: np.ndarray, class_id: np.ndarray, *, score: np.ndarray, boxes: np.ndarray
+) -> list[Detections]:
+    """Sort detections of a whole data set into its images, best first; equal scores keep their order.
+
+    Args:
+        findings: the data set.
+        image: (N,) the position of each detection's image.
+        class_id: (N,) int64.
+        score: (N,) float64.
+        boxes: (N, 4) float64, corner form in pixels.
+
+    Returns:
+        The Detections of each image.
+    """
+    order = np.lexsort((-score, image))  # stable
+    ends = np.searchsorted(image[order], np.arange(len(findings) + 1))
+    parts = [order[begin:end] for begin, end in zip(ends[:-1], ends[1:])]
+    return [
+        Detections(class_id[part], score[part], boxes[part], truth.size, findings.class_names)
+        for part, truth in zip(parts, findings.truths)
+    ]

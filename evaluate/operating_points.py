@@ -68,10 +68,15 @@ def operating_curve(result: ClassResult) -> OperatingCurve:
 
 
 def _round_between(low: float, high: float) -> float:
-    """Return the number of fewest decimals in [low, high), at most the middle: what a person would write down."""
+    """Return the number of fewest decimals from low up to the middle: what a person would write down.
+
+    Not beyond the middle: a threshold next to `high` would lose it where scores are compared in float32.
+    """
     middle = (low + high) / 2
     for digits in range(2, 17):
         rounded = round(middle, digits)
-        if low <= rounded < high:
+        if rounded > middle:
+            rounded = round(rounded - 10**-digits, digits)
+        if rounded >= low:
             return rounded
     return low

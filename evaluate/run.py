@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from common import images
-from common.structures import Detections
+from common.structures import Detections, Sample
 from dataset.records import RecordDataset
 from detect.detector import Detector, Result
 from evaluate.findings import Findings
@@ -82,16 +82,47 @@ def find(
         progress: show a bar, on terminals only.
         on_result: called with each image's Result, pixels and raw predictions included, as it comes.
 
+    Returns:
+        Truth and detections, in pixels of the original images.
+
     Raises:
         RecordError: the records are damaged, or of other classes than the detector.
         ImageError: the image of a record cannot be decoded.
     """
-    dataset.check_classes(detector.class_names)
-    dataset.check_hash()
+    findings = truth_of(dataset, detector.class_names)
     found = detect_records(detector, dataset, batch_size=batch_size, progress=progress, on_result=on_result)
+    return findings.with_detections([_scaled(*pair) for pair in zip(found, findings.truths)])
+
+
+def truth_of(dataset: RecordDataset, class_names: tuple[str, ...]) -> Findings:
+    """Return the truth of packed records, with nothing found yet.
+
+    Args:
+        dataset: the records.
+        class_names: of the model, or of results, in the order of the ids.
+
+    Raises:
+        RecordError: the records are damaged, or of other classes.
+    """
+    dataset.check_classes(class_names)
+    dataset.check_hash()
     truths = [dataset.truth(index) for index in range(len(dataset))]
-    number = tuple(range(1, len(detector.class_names) + 1))
-    return Findings(truths, found, detector.class_names, number, tuple(dataset.keys), dataset.path.stem)
+    none = np.zeros(0)
+    found = [
+        Detections(none.astype(np.int64), none, none.reshape(0, 4), truth.size, tuple(class_names))
+        for truth in truths
+    ]
+    numbers = dataset.category_ids or tuple(range(1, len(class_names) + 1))
+    return Findings(truths, found, tuple(class_names), numbers, dataset.image_ids, dataset.set_name)
+
+
+def _scaled(found: Detections, truth: Sample) -> Detections:
+    """Return detections in pixels of the original image, which the truth is of; the packed one may be smaller."""
+    if truth.size is None or found.size == tuple(truth.size):
+        return found
+    scale = np.tile(np.divide(truth.size, found.size), 2)
+    boxes = (found.boxes * scale).astype(np.float32)
+    return Detections(found.class_id, found.score, boxes, tuple(truth.size), found.class_names)
 
 
 def detect_records(
@@ -102,7 +133,7 @@ def detect_records(
     progress: bool = False,
     on_result: Callable[[Result], None] | None = None,
 ) -> list[Detections]:
-    """Return what a detector finds in each record, in pixels, in file order.
+    """Return what a detector finds in each record, in pixels of the packed image, in file order.
 
     Args:
         detector: any.
@@ -115,13 +146,13 @@ def detect_records(
         RecordError: a record is damaged.
         ImageError: the image of a record cannot be decoded.
     """
-    sources = (functools.partial(_decode, dataset, index) for index in range(len(dataset)))
+    sources = (functools.partial(decode_record, dataset, index) for index in range(len(dataset)))
     results: Iterator[Result] = detector.stream(sources, batch_size)
     bar = tqdm(
         results,
         total=len(dataset),
         desc="evaluate",
-        unit="image",
+        unit=" images",
         leave=False,
         disable=not (progress and sys.stderr.isatty()),
     )
@@ -133,6 +164,11 @@ def detect_records(
     return found
 
 
-def _decode(dataset: RecordDataset, index: int) -> np.ndarray:
-    """Return the pixels of a record's image, (height, width, 3) uint8 RGB."""
+def decode_record(dataset: RecordDataset, index: int) -> np.ndarray:
+    """Return the pixels of a record's image, (height, width, 3) uint8 RGB, at the size it was packed in.
+
+    Raises:
+        RecordError: the record is damaged.
+        ImageError: the image cannot be decoded.
+    """
     return images.decode(dataset.read_parts(index).image, dataset.where(index))

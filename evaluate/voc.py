@@ -89,18 +89,11 @@ class VOCResult:
         """The classes that the mean leaves out, for want of objects that count."""
         return tuple(result.name for result in self.classes if result.ap is None)
 
-    def table(self) -> str:
-        """Return the results as lines of text for a console."""
-        width = max([len("class"), *(len(result.name) for result in self.classes)])
-        lines = [f"{'class':{width}}      AP  recall  objects  difficult  detections"]
-        for result in self.classes:
-            ap = "     -" if result.ap is None else f"{result.ap:6.4f}"
-            recall = "     -" if result.final_recall is None else f"{result.final_recall:6.4f}"
-            counts = f"{result.objects:7}  {result.difficult + result.crowds:9}  {result.detections:10}"
-            lines.append(f"{result.name:{width}}  {ap}  {recall}  {counts}")
+    def summary(self) -> str:
+        """Return the mean, its rule, and what it leaves out, as lines of text for a console."""
         rule = "11 points" if self.metric == "voc07" else "area"
         mean = "undefined: no object counts" if self.mean is None else f"{self.mean:.4f}"
-        lines.append(f"mAP {mean} (VOC {rule}, IoU {self.iou_threshold:g}, {self.images} images)")
+        lines = [f"mAP {mean} (VOC {rule}, IoU {self.iou_threshold:g}, {self.images} images)"]
         if self.without_truth and self.mean is not None:
             lines.append(f"left out of the mean, no objects: {', '.join(self.without_truth)}")
         return "\n".join(lines)
@@ -177,10 +170,9 @@ def evaluate(
         RecordError: a truth has a class id that the names do not have.
         ValueError: the lists differ in length, or detections are not in pixels.
     """
-    _check(truths, detections, class_names, iou_threshold, metric)
+    check_rule(iou_threshold, metric)
+    check_values(truths, detections, class_names)
     objects, found = flatten_truths(truths), flatten_detections(detections)
-    _check_ids(objects.class_id, truths, len(class_names), RecordError)
-    _check_ids(found.class_id, detections, len(class_names), ConfigError)
     neutral = np.zeros_like(objects.difficult) if use_difficult else objects.difficult
     found = found.by_score()
     verdicts = judge(found, objects, neutral, iou_threshold)
@@ -216,9 +208,8 @@ def check_rule(iou_threshold: float, metric: str) -> None:
         )
 
 
-def _check(truths, detections, class_names, iou_threshold: float, metric: str) -> None:
-    """Refuse arguments that cannot be."""
-    check_rule(iou_threshold, metric)
+def check_values(truths: list[Sample], detections: list[Detections], class_names: tuple[str, ...]) -> None:
+    """Refuse truths and detections that no measure can score; arguments and errors as for `evaluate`."""
     if not len(class_names):
         raise ConfigError("no class names to evaluate: give them by --class-names")
     if len(truths) != len(detections):
@@ -232,10 +223,13 @@ def _check(truths, detections, class_names, iou_threshold: float, metric: str) -
             raise ConfigError(
                 f"image {index}: a detection holds values that are not finite: the model is damaged"
             )
+    _check_ids([truth.class_ids for truth in truths], truths, len(class_names), RecordError)
+    _check_ids([found.class_id for found in detections], detections, len(class_names), ConfigError)
 
 
-def _check_ids(class_ids: np.ndarray, images: list, num_classes: int, error: type) -> None:
+def _check_ids(ids: list[np.ndarray], images: list, num_classes: int, error: type) -> None:
     """Refuse class ids that have no name."""
+    class_ids = np.concatenate([np.zeros(0, np.int64), *ids])
     wrong = (class_ids < 0) | (class_ids >= num_classes)
     if wrong.any():
         ends = np.cumsum([len(image.boxes) for image in images])

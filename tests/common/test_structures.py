@@ -1,11 +1,13 @@
 """Sample and Detections: what they hold, in which types, and what they give back."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.errors import DependencyError
 from common.structures import Detections, Sample
 
 ROWS = np.array(
@@ -170,3 +172,41 @@ def test_coco_results_hold_ids_and_every_digit():
 def test_coco_results_want_pixels():
     with pytest.raises(ValueError, match="pixels"):
         Detections.from_rows(ROWS).to_coco(1)
+
+
+def test_supervision_takes_detections():
+    supervision = pytest.importorskip("supervision")
+    found = Detections.from_rows(ROWS, ("a", "b", "猫")).in_pixels(640, 480)
+    theirs = found.to_supervision()
+    np.testing.assert_array_equal(theirs.xyxy, found.boxes)
+    np.testing.assert_array_equal(theirs.confidence, found.score)
+    np.testing.assert_array_equal(theirs.class_id, found.class_id)
+    assert theirs.data["class_name"].tolist() == ["a", "b", "猫"]
+    picture = np.zeros((480, 640, 3), np.uint8)
+    boxed = supervision.BoxAnnotator(thickness=2).annotate(picture.copy(), theirs)
+    assert boxed.any()
+    assert not boxed[5:475, 330:].any()  # nothing was found in the right half
+    labelled = supervision.LabelAnnotator().annotate(picture.copy(), theirs)  # reads the names
+    assert labelled.any()
+    assert len(theirs[theirs.confidence > 0.6]) == 1
+
+
+def test_supervision_takes_nothing_found():
+    supervision = pytest.importorskip("supervision")
+    for found in (
+        Detections.from_rows(np.zeros((0, 6))),
+        Detections.from_rows(ROWS).in_pixels(9, 9).above(2),
+    ):
+        theirs = found.to_supervision()
+        assert (len(theirs), theirs.xyxy.shape, theirs.data["class_name"].shape) == (0, (0, 4), (0,))
+        assert len(supervision.Detections.merge([theirs, theirs])) == 0
+        picture = np.zeros((9, 9, 3), np.uint8)
+        assert not supervision.BoxAnnotator().annotate(picture, theirs).any()
+
+
+def test_supervision_wants_pixels_and_names_its_package(monkeypatch):
+    with pytest.raises(ValueError, match="pixels"):
+        Detections.from_rows(ROWS).to_supervision()
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(DependencyError, match="pip install supervision"):
+        Detections.from_rows(ROWS).in_pixels(9, 9).to_supervision()

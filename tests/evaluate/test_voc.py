@@ -132,13 +132,13 @@ def test_class_without_objects_stays_out_of_the_mean_and_is_named():
     assert [c.ap for c in result.classes] == [1.0, None, None]
     assert result.mean == 1.0
     assert result.without_truth == ("dog", "cow")
-    assert "left out of the mean, no objects: dog, cow" in result.table()
+    assert "left out of the mean, no objects: dog, cow" in result.summary()
 
 
 def test_class_with_only_difficult_objects_has_no_ap():
     result = evaluate([truth((0, A, "difficult"))], [found((0, 0.9, A))], NAMES)
     assert result.mean is None
-    assert "undefined" in result.table()
+    assert "undefined" in result.summary()
 
 
 def test_class_without_detections_has_ap_zero():
@@ -151,7 +151,7 @@ def test_class_without_detections_has_ap_zero():
 def test_nothing_at_all_has_no_mean_and_no_nan(images):
     result = evaluate([truth()] * images, [found()] * images, NAMES)
     assert result.mean is None
-    assert "nan" not in result.table().lower()
+    assert "nan" not in result.summary().lower()
     json.dumps(result.as_dict(), allow_nan=False)
 
 
