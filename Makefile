@@ -9,7 +9,7 @@ COMPILE = $(UV) pip compile --quiet --custom-compile-command "make lock" --gener
 export PYTHON MXNET
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format lock clean
+.PHONY: help setup demo test test-all tutorials lint format lock clean
 
 help: ## list these targets
 	@echo "make TARGET [PYTHON=python3.11] [MXNET=mxnet-cu112] [ARGS=...]"
@@ -22,7 +22,10 @@ demo: setup ## train, evaluate and run a small detector
 	@$(PY) tools/run_demo.py $(ARGS)
 
 test: setup ## run the tests but the slow ones; ARGS="tests/symbol -x" goes to pytest
-	@$(PY) -m pytest -m "not slow" $(ARGS)
+	@$(PY) -m pytest -m "not slow and not tutorial" $(ARGS)
+
+tutorials: setup ## run the three tutorials of docs/tutorials, from the first line to the last
+	@$(PY) -m pytest -m tutorial tests/test_tutorials.py
 
 test-all: setup ## run all tests
 	@$(PY) -m pytest $(ARGS)

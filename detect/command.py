@@ -1,161 +1,194 @@
-"""demo.py: find objects in pictures, draw them, and write pictures and detections.json to a folder."""
+"""demo.py: find objects in pictures or videos, draw them, and write what was found to a folder; or serve a page."""
 
 from __future__ import annotations
 
 import argparse
-import functools
-import sys
-import time
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common.command import CommandParser, add_switch, command
 from common.errors import ConfigError
-from common.files import write_json
-from detect.detector import Detector, Result
-from detect.flags import add_detection_flags, add_device_flags, add_model_flags, open_detector
-from detect.pictures import Picture, annotate, counts, targets, write_picture
-from detect.sources import find_images
-from detect.window import require_window, show
+from detect.detector import Detector
+from detect.flags import (
+    add_detection_flags,
+    add_device_flags,
+    add_model_flags,
+    open_detector,
+    thresholds_of,
+)
+from detect.look import Wanted
+from detect.look_pictures import look_at_pictures, pictures_of
+from detect.look_video import Faults, look_at_video, open_source, target
+from detect.outputs import add_output_flags
+from detect.pictures import targets
+from detect.sources import kind_of_source
+from detect.window import require_window
 
-_SCENES = 8  # drawn where no picture is named
-_SCENE_SIZE = (480, 480)  # (width, height)
-_SCENE_SEED = 20161208  # other scenes than training's: those are drawn from several numbers each
+_HOST, _PORT = "127.0.0.1", 8000
 
 
 def build_parser() -> CommandParser:
     """Return the parser of the command's flags."""
     parser = CommandParser(
         prog="demo.py",
-        description="Find objects in pictures and draw them. Without any flag: the detector that ships with the"
-        " project, on scenes that it draws itself.",
-        epilog="A picture that cannot be decoded is reported and left out; then the exit code is 2.",
+        description="Find objects in pictures or videos and draw them. Without any flag: the detector that ships with"
+        " the project, on scenes that it draws itself.",
+        epilog="What cannot be decoded, a picture or a frame, is reported and left out; then the exit code is 2."
+        " Ctrl-C finishes the files that are begun; then it is 130.",
     )
-    group = parser.add_argument_group("pictures")
+    _add_source_flags(parser)
+    _add_result_flags(parser)
+    add_output_flags(parser)
+    group = parser.add_argument_group("a page in the browser")
+    group.add_argument("--serve", action="store_true", help="serve a page on which pictures are dropped")
     group.add_argument(
-        "--images", nargs="+", default=[], metavar="A,B", help="picture files, with commas or spaces between"
+        "--host", metavar="NAME", help=f"address to listen at (default: {_HOST}: this computer only)"
     )
-    group.add_argument("--dir", metavar="FOLDER", help="where --images lie; alone: every picture in it")
-    group.add_argument("--ext", metavar=".jpg", help="appended to the names of --images")
-    group = parser.add_argument_group("results")
-    group.add_argument(
-        "--out", default="output/seen", metavar="FOLDER", help="for annotated pictures and detections.json"
-    )
-    group.add_argument(
-        "--thresh", type=float, default=0.5, metavar="X", help="draw and write detections above this score"
-    )
-    group.add_argument("--show", action="store_true", help="show each picture in a window; q ends")
-    add_switch(group, "--timer", default=True, help="print the time taken, decoding included, drawing not")
+    group.add_argument("--port", type=int, metavar="N", help=f"(default: {_PORT})")
     add_model_flags(parser)
     add_detection_flags(parser)
     add_device_flags(parser, batch_size=1)
     return parser
 
 
+def _add_source_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what to look at, one of")
+    group.add_argument(
+        "--images",
+        nargs="+",
+        default=[],
+        metavar="A,B",
+        help="picture files, with commas or spaces between; patterns ('shots/*.jpg'); text files (.txt) with a name on"
+        " each line",
+    )
+    group.add_argument("--dir", metavar="FOLDER", help="where --images lie; alone: every picture in it")
+    group.add_argument("--ext", metavar=".jpg", help="appended to the names of --images")
+    group.add_argument("--video", metavar="FILE", help="a video; its sound is not kept")
+    group.add_argument(
+        "--camera", type=_camera, metavar="N", help="a camera of this computer, the first is 0"
+    )
+    group.add_argument(
+        "--url",
+        metavar="rtsp://...",
+        help="a stream, or a video at an address: rtsp, rtmp, http(s), udp, srt",
+    )
+    group.add_argument(
+        "--max-frames",
+        type=_whole_number,
+        metavar="N",
+        help="end after N frames of a video, camera or stream; of the last two the newest frame is taken each time",
+    )
+
+
+def _add_result_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "--out",
+        default="output/seen",
+        metavar="FOLDER",
+        help="for annotated pictures and detections.json; of a video NAME.mp4, of its size and frame rate, and"
+        " NAME.jsonl with the detections of each frame on a line",
+    )
+    group.add_argument(
+        "--thresh",
+        default=0.5,
+        metavar="X|FILE",
+        help="draw and write detections above this score, or above that of their class in a file that"
+        " evaluate.py --report wrote",
+    )
+    group.add_argument("--show", action="store_true", help="show pictures or frames in a window; q ends")
+    add_switch(group, "--show-fps", default=False, help="draw on each frame how many a second are done")
+    add_switch(group, "--timer", default=True, help="print the time taken, decoding included")
+
+
+def _whole_number(text: str) -> int:
+    """Read a whole number of 1 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
+
+
+def _camera(text: str) -> int:
+    """Read the number of a camera.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    if text.isascii() and text.isdigit() and len(text) < 5:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected the number of a camera, from 0, found {text!r}")
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Look at pictures; return 2 where one of them could not be decoded."""
+    """Look at what flags name; return 2 where some of it could not be decoded, 130 where Ctrl-C ended it."""
     args = build_parser().parse_args(argv)
-    if not 0 <= args.thresh < 1:
-        raise ConfigError(f"--thresh {args.thresh}: expected a number from 0 to below 1")
+    kind = kind_of_source(args)
+    _check(args, kind)
+    if kind == "serve":
+        return _serve(args)
     if args.show:
         require_window()
-    pictures = _pictures(args)
-    paths = targets(pictures, Path(args.out))
-    detector = open_detector(args)
-    if args.thresh < detector.card.detection.score_threshold:
-        detector = open_detector(args, score_threshold=args.thresh)
-    names = ", ".join(detector.class_names[:10]) + (", ..." if len(detector.class_names) > 10 else "")
-    print(f"detector {detector.name}: {names}")
-    entries, failed = _look(detector, pictures, paths, args)
-    summary = {
-        "model": str(detector.prefix),
-        "epoch": detector.epoch,
-        "threshold": args.thresh,
-        "class_names": list(detector.class_names),
-        "images": entries,
-        "failed": failed,
-    }
-    write_json(Path(args.out) / "detections.json", summary)
-    print(f"written: {len(entries)} pictures and detections.json in {args.out}")
-    return 2 if failed else 0
+    if kind in ("", "images"):
+        pictures = pictures_of(args)
+        paths = targets(pictures, Path(args.out))
+        detector, thresholds = _detector(args)
+        return look_at_pictures(detector, pictures, paths, Wanted.of(args, detector, thresholds), args)
+    target(args)
+    faults = Faults()
+    with contextlib.closing(open_source(args, faults)) as source:
+        detector, thresholds = _detector(args)
+        return look_at_video(detector, source, Wanted.of(args, detector, thresholds), args, faults)
 
 
-def _pictures(args: argparse.Namespace) -> list[Picture]:
-    """Return what to look at: the files named, or drawn scenes where nothing at all is named."""
-    if args.images or args.dir is not None:
-        return [Picture(_printable(path), path) for path in find_images(args.images, args.dir, args.ext)]
-    if args.prefix or args.network:
-        raise ConfigError("no pictures: give --images with names, or --dir with a folder")
-    return [
-        Picture(f"scene-{number + 1}.png", functools.partial(_scene, number)) for number in range(_SCENES)
-    ]
+def _check(args: argparse.Namespace, kind: str) -> None:
+    """Refuse flags that the source has no use for.
 
-
-def _printable(value: object) -> str:
-    """Return a value as text that can be printed and stored; file names on Linux may hold bytes that are no text."""
-    return str(value).encode("utf-8", "replace").decode("utf-8")
-
-
-def _scene(number: int) -> np.ndarray:
-    """Draw a scene: (height, width, 3) uint8 RGB."""
-    from dataset.scenes import draw_scene
-
-    return draw_scene(_SCENE_SEED + number, _SCENE_SIZE, empty_share=0.0)[0]
-
-
-def _look(
-    detector: Detector, pictures: list[Picture], paths: list[Path], args: argparse.Namespace
-) -> tuple[list[dict], list[dict]]:
-    """Look at every picture, write it and print a line for it.
-
-    Returns:
-        What was found in each, and what could not be decoded, both ready for JSON.
+    Raises:
+        ConfigError: one is given.
     """
-    entries, failed = [], []
-
-    def report(index: int, error: Exception) -> None:
-        failed.append({"file": pictures[index].name, "error": _printable(error)})
-        print(f"left out: {_printable(error)}", file=sys.stderr)
-
-    clock = _Clock(detector.stream([picture.source for picture in pictures], on_error=report))
-    for result in clock:
-        picture, path = pictures[result.index], paths[result.index]
-        found = result.detections.above(args.thresh)
-        drawn = annotate(result.pixels, found)
-        write_picture(path, drawn)
-        entries.append(
-            {
-                "file": picture.name,
-                "picture": path.name,
-                "size": list(found.size),
-                "detections": found.as_records(),
-            }
-        )
-        print(f"{picture.name}: {counts(found)}")
-        if args.show and not show(drawn):
-            break
-    if args.timer and entries:
-        print(
-            f"{len(entries)} pictures in {clock.seconds:.2f} s, {len(entries) / clock.seconds:.1f} pictures/s"
-        )
-    return entries, failed
+    moving = kind in ("video", "camera", "url")
+    idle = {
+        "--max-frames": args.max_frames is not None and not moving,
+        "--show-fps": args.show_fps and not moving,
+        "--ext": args.ext is not None and not args.images,
+        "--host": args.host is not None and kind != "serve",
+        "--port": args.port is not None and kind != "serve",
+        "--show": args.show and kind == "serve",
+    }
+    use = {"--ext": "--images", "--host": "--serve", "--port": "--serve", "--show": "pictures and videos"}
+    for flag in (flag for flag, given in idle.items() if given):
+        raise ConfigError(f"{flag} is for {use.get(flag, '--video, --camera and --url')}: leave it out")
 
 
-class _Clock:
-    """Yields results and adds up the time that was spent waiting for them, in `seconds`."""
+def _detector(args: argparse.Namespace) -> tuple[Detector, float | np.ndarray]:
+    """Return the detector and the score thresholds that flags describe; its own is lowered where they are lower."""
+    detector = open_detector(args)
+    thresholds = thresholds_of(args.thresh, detector)
+    lowest = float(np.min(thresholds))
+    if lowest < detector.card.detection.score_threshold:
+        detector = open_detector(args, score_threshold=lowest)
+    print(f"detector {detector.name}: {', '.join(detector.class_names[:10])}", end="")
+    print(", ..." if len(detector.class_names) > 10 else "")
+    return detector, thresholds
 
-    def __init__(self, results: Iterator[Result]):
-        self._results, self.seconds = results, 0.0
 
-    def __iter__(self) -> Iterator[Result]:
-        return self
+def _serve(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C."""
+    from detect.serve import serve
 
-    def __next__(self) -> Result:
-        started = time.perf_counter()
-        try:
-            return next(self._results)
-        finally:
-            self.seconds += time.perf_counter() - started
+    detector, thresholds = _detector(args)
+    serve(
+        detector,
+        host=args.host or _HOST,
+        port=_PORT if args.port is None else args.port,
+        threshold=thresholds,
+    )
+    return 0

@@ -24,6 +24,7 @@ from detect.graph import Plan, make_plan
 from detect.onnx_session import OnnxDetector, OnnxExecutors, OnnxPlan, load_onnx, make_onnx_plan
 from detect.pipeline import in_chunks, map_ahead
 from detect.preprocess import Source, load_pixels, network_input
+from detect.soft_nms import soft_nms
 from model.graph import keep_used
 from model.onnx_file import is_onnx
 from model.saved import SavedDetector, load
@@ -61,7 +62,8 @@ class Detector:
         batch_size: how many images are computed at once.
         providers: of onnxruntime, for an ONNX file, in order of preference; none takes CUDA where it is, and the CPU.
         **settings: of the detection tail, in place of the card's (score_threshold, nms_threshold, nms_topk, keep_topk,
-            nms_mode, force); or of the card (network, data_shape, class_names, mean, std), needed where there is none.
+            nms_mode, force); or of the card (network, data_shape, class_names, mean, std), needed where there is none;
+            or soft_nms_sigma, 0.5 for example, which puts soft-NMS in place of NMS (see detect/soft_nms.py).
             An ONNX file has them built in; there a higher score_threshold alone is taken.
 
     Raises:
@@ -125,6 +127,11 @@ class Detector:
     def class_names(self) -> tuple[str, ...]:
         """The classes in the order of their ids."""
         return self.card.class_names
+
+    @property
+    def soft_nms_sigma(self) -> float | None:
+        """Of the soft-NMS that stands in place of NMS; None where there is none."""
+        return self._plan.soft_nms_sigma
 
     def set_params(self, arg_params: dict, aux_params: dict) -> None:
         """Go on with other parameters of the same network; training's validation does this after each epoch.
@@ -234,9 +241,17 @@ class Detector:
                     " parameters are damaged, or training diverged: take another epoch, or train"
                     " with a smaller --lr"
                 )
-            found = Detections.from_rows(rows[position], self.class_names)
+            found = Detections.from_rows(self._suppressed(rows[position]), self.class_names)
             raw = tuple(values[position] for values in predictions)
             yield Result(index, pixels, found.in_pixels(pixels.shape[1], pixels.shape[0]), raw)
+
+    def _suppressed(self, rows: np.ndarray) -> np.ndarray:
+        """Return the detections among an image's rows (K, 6): all of them, but for soft-NMS, which is not in graphs."""
+        if self.soft_nms_sigma is None:
+            return rows
+        tail = self.card.detection
+        limits = {"score_threshold": tail.score_threshold, "keep_topk": tail.keep_topk, "force": tail.force}
+        return soft_nms(rows, sigma=self.soft_nms_sigma, **limits)
 
 
 def load_any(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
+import os
 from pathlib import Path
+
+import numpy as np
 
 from common.command import add_switch, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
@@ -13,6 +17,8 @@ from common.settings import naming_flags, stated
 from detect.detector import Detector, load_any
 from detect.engine import use_synchronous_engine
 from detect.onnx_session import OnnxDetector
+from detect.soft_nms import DEFAULT_SIGMA
+from detect.thresholds import read_thresholds
 from model import MODEL_FOLDER, SHIPPED_MODEL
 from model.onnx_file import is_onnx
 from model.saved import SavedDetector, symbol_path
@@ -25,7 +31,14 @@ DETECTION_FLAGS = {  # setting -> flag
     "keep_topk": "--keep-topk",
     "force": "--force",
 }
-_OTHER_FLAGS = {"score_threshold": "--thresh", "batch_size": "--batch-size", "data_shape": "--data-shape"}
+_OTHER_FLAGS = {
+    "score_threshold": "--thresh",
+    "soft_nms_sigma": "--soft-nms",
+    "batch_size": "--batch-size",
+    "data_shape": "--data-shape",
+}
+log = logging.getLogger(__name__)
+
 _OLD_MEAN = (123.0, 117.0, 104.0)  # mxnet-ssd's, for files without a card
 
 
@@ -76,6 +89,57 @@ def add_detection_flags(parser: argparse.ArgumentParser) -> None:
         "--keep-topk", type=int, metavar="N", help="detections of an image at most, -1 for all"
     )
     add_switch(group, "--force", default=None, help="NMS across classes")
+    group.add_argument(
+        "--soft-nms",
+        type=float,
+        nargs="?",
+        const=DEFAULT_SIGMA,
+        metavar="SIGMA",
+        help="lower the scores of overlapping boxes in place of dropping them (--nms then has no part);"
+        f" a larger SIGMA lowers less, 0 is off (without a number: {DEFAULT_SIGMA:g}; default: off)",
+    )
+
+
+def parse_threshold(text: str) -> float | str:
+    """Read what `--thresh` takes: a number, or the name of a file of thresholds by class.
+
+    Returns:
+        The number, or the text as it is.
+
+    Raises:
+        argparse.ArgumentTypeError: a number below 0, or of 1 or more.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        if text.strip():
+            return text
+        value = math.nan
+    if 0 <= value < 1:
+        return value
+    raise argparse.ArgumentTypeError(
+        f"expected a number from 0 to below 1, or a file of thresholds by class, found {text!r}"
+    )
+
+
+def thresholds_of(value: str | os.PathLike | float, detector: Detector) -> float | np.ndarray:
+    """Return the score thresholds that `--thresh` means.
+
+    Args:
+        value: a number, as text too, or a file that evaluate.py --report wrote.
+        detector: whose classes the file names; those that it does not name get 0.5.
+
+    Returns:
+        One for all classes, or (C,) float64 one for each, in the order of the ids.
+
+    Raises:
+        ConfigError: the number cannot be; or the file is missing, is something else, or names another class.
+    """
+    try:
+        value = parse_threshold(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"--thresh: {error}") from error
+    return value if isinstance(value, float) else read_thresholds(value, detector.class_names)
 
 
 def add_device_flags(parser: argparse.ArgumentParser, batch_size: int) -> None:
@@ -117,6 +181,8 @@ def open_detector(args: argparse.Namespace, *, class_names: tuple[str, ...] = ()
         use_synchronous_engine(devices)
     saved = load_any(prefix, args.epoch, _providers(args, prefix))
     settings = {**_settings(args, saved, class_names), **settings}
+    if args.soft_nms and args.nms is not None:
+        log.warning("--nms %g has no part in --soft-nms, which drops no box", args.nms)
     with naming_flags({**DETECTION_FLAGS, **_OTHER_FLAGS}):
         return Detector.from_saved(saved, context=devices, batch_size=args.batch_size, **settings)
 
@@ -159,6 +225,7 @@ def _settings(
         "data_shape": args.data_shape,
         "class_names": names or None,
         "mean": stated_mean(args, saved),
+        "soft_nms_sigma": args.soft_nms,
         **stated(args, DETECTION_FLAGS),
     }
 

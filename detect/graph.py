@@ -7,6 +7,7 @@ of classes), so that a network need not be named, or known, to be used.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 from common.errors import CheckpointError, ConfigError, did_you_mean
@@ -23,10 +24,11 @@ from model.graph import (
 )
 from model.parameters import check_fit
 from model.saved import SavedDetector, require_card
-from symbol.detection import DetectionConfig
+from symbol.detection import DetectionConfig, candidates_symbol
 
 DETECTION_SETTINGS = tuple(f.name for f in dataclasses.fields(DetectionConfig))
 CARD_SETTINGS = ("network", "data_shape", "class_names", "mean", "std")
+SOFT_NMS = "soft_nms_sigma"  # beside the card, whose settings are what a graph can hold
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,13 @@ class Plan:
             NaN score gives no detection and no error, and a NaN box comes out as a box, so only the heads tell.
         card: with all settings in it.
         name: of the detector, for messages.
+        soft_nms_sigma: of the soft-NMS that the graph's rows, candidates then, still need; None for none.
     """
 
     symbol: object
     card: Card
     name: str
+    soft_nms_sigma: float | None = None
 
 
 def make_plan(saved: SavedDetector, settings: dict) -> Plan:
@@ -50,7 +54,8 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
 
     Args:
         saved: the detector.
-        settings: of the detection tail and of the card, in place of what the card says; None values are left out.
+        settings: of the detection tail and of the card, in place of what the card says, and soft_nms_sigma; None
+            values are left out.
 
     Raises:
         CheckpointError: the detector and the settings do not fit each other.
@@ -63,10 +68,25 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
     card = _card(saved, card_settings(settings), name)
     changes = {key: value for key, value in settings.items() if key in DETECTION_SETTINGS}
     card = dataclasses.replace(card, detection=dataclasses.replace(card.detection, **changes))
-    symbol = _graph(saved, card, bool(changes), name)
+    sigma = soft_nms_sigma(settings)
+    symbol = _graph(saved, card, name, changed=bool(changes), soft=sigma is not None)
     params = keep_used(symbol, saved.arg_params, saved.aux_params)
     check_fit(symbol, *params, card.data_shape, name)
-    return Plan(symbol, card, name)
+    return Plan(symbol, card, name, sigma)
+
+
+def soft_nms_sigma(settings: dict) -> float | None:
+    """Return the sigma of soft-NMS that settings state; None for none, which 0 says too.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    sigma = settings.get(SOFT_NMS) or None
+    if sigma is None:
+        return None
+    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not 0 < sigma < math.inf:
+        raise ConfigError(f"{SOFT_NMS} is {sigma!r}, expected a number above 0, such as 0.5; 0 is off")
+    return float(sigma)
 
 
 def check_known(settings: dict) -> None:
@@ -75,7 +95,7 @@ def check_known(settings: dict) -> None:
     Raises:
         ConfigError: one is unknown.
     """
-    known = DETECTION_SETTINGS + CARD_SETTINGS
+    known = (*DETECTION_SETTINGS, *CARD_SETTINGS, SOFT_NMS)
     for name in settings:
         if name not in known:
             raise ConfigError(f"unknown setting {name!r} of a detector{did_you_mean(name, known)}")
@@ -114,9 +134,15 @@ def _card(saved: SavedDetector, stated: dict, name: str) -> Card:
     return card
 
 
-def _graph(saved: SavedDetector, card: Card, changed: bool, name: str):
-    """Return the graph to run: with the detection tail, without loss layers, with the heads."""
+def _graph(saved: SavedDetector, card: Card, name: str, *, changed: bool, soft: bool):
+    """Return the graph to run: with the detection tail (for soft-NMS one that gives candidates), without loss layers,
+    with the heads."""
     if not has_heads(saved.symbol):
+        if soft:
+            raise ConfigError(
+                f"{SOFT_NMS}: NMS is built into the graph of {name}, which gives no candidates: leave it out, or use"
+                " the checkpoint that it was made from"
+            )
         if changed:
             raise ConfigError(
                 f"{name}: its detection settings are built into the graph and cannot be changed: use the checkpoint"
@@ -125,8 +151,10 @@ def _graph(saved: SavedDetector, card: Card, changed: bool, name: str):
         if is_training(saved.symbol):
             heads(saved.symbol, name)  # raises, and says what is missing
         return saved.symbol
-    symbol = saved.symbol
-    if changed or is_training(symbol):
-        symbol = inference_symbol(symbol, card.num_classes, card.anchors.variances, card.detection, name)
+    symbol, variances = saved.symbol, card.anchors.variances
+    if soft:
+        symbol = candidates_symbol(*heads(symbol, name), card.num_classes, variances, card.detection)
+    elif changed or is_training(symbol):
+        symbol = inference_symbol(symbol, card.num_classes, variances, card.detection, name)
     loc_pred, cls_pred, _ = heads(symbol, name)
     return mx.sym.Group([symbol[0], loc_pred, cls_pred])

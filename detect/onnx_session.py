@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import CheckpointError, ConfigError
-from detect.graph import DETECTION_SETTINGS, card_settings, check_known
+from detect.graph import DETECTION_SETTINGS, SOFT_NMS, card_settings, check_known, soft_nms_sigma
 from model.card import Card
 from model.onnx_file import OUTSIDE, card_of, check_seal, open_session
 
@@ -94,10 +94,12 @@ class OnnxPlan:
     Attributes:
         card: with a higher score threshold where one was asked for.
         name: of the detector, for messages.
+        soft_nms_sigma: None, since NMS is inside.
     """
 
     card: Card
     name: str
+    soft_nms_sigma: None = None
 
 
 def _same(value: object, built_in: object) -> bool:
@@ -119,6 +121,12 @@ def make_onnx_plan(loaded: OnnxDetector, settings: dict) -> OnnxPlan:
     """
     settings = {name: value for name, value in settings.items() if value is not None}
     check_known(settings)
+    if soft_nms_sigma(settings) is not None:
+        raise ConfigError(
+            f"{SOFT_NMS}: NMS is built into {loaded.prefix}, which gives no candidates: leave it out, or give --prefix"
+            " of the checkpoint that it was made from"
+        )
+    settings.pop(SOFT_NMS, None)
     settings.update(card_settings(settings))
     card, tail = loaded.card, loaded.card.detection
     for name, value in settings.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,14 +47,14 @@ def targets(pictures: list[Picture], folder: Path) -> list[Path]:
         ConfigError: a result would take the place of a picture looked at.
     """
     sources = {os.path.realpath(picture.source) for picture in pictures if isinstance(picture.source, Path)}
-    taken, result = set(), []
+    taken, numbers, result = set(), Counter(), []
     for picture in pictures:
         path = Path(picture.name)
         ending = path.suffix if path.suffix.lower() in _JPEG else ".png"
-        names = (
-            f"{path.stem}{number}{ending}" for number in ("", *(f"-{n}" for n in range(2, len(pictures) + 2)))
-        )
-        name = next(name for name in names if name.lower() not in taken)  # some file systems fold case
+        name = f"{path.stem}{ending}"
+        while name.lower() in taken:  # some file systems fold case
+            numbers[path.stem.lower()] += 1
+            name = f"{path.stem}-{numbers[path.stem.lower()] + 1}{ending}"
         taken.add(name.lower())
         if os.path.realpath(folder / name) in sources:
             raise ConfigError(

@@ -112,12 +112,47 @@ def detection_symbol(
     """
     with LocalNames("detection_"):
         cls_prob = _probabilities(cls_pred, config.activation)
-        # With one class an anchor's best class is all its classes; for force see the module's header.
-        if config.nms_mode == "multibox" or config.force or num_classes == 1:
+        if _one_class_per_anchor(config, num_classes):
             rows = _decode(cls_prob, loc_pred, anchors, variances, config)
         else:
             rows = _candidates_by_class(cls_prob, loc_pred, anchors, num_classes, variances, config)
         return _keep_best(rows, config.keep_topk)
+
+
+def candidates_symbol(
+    loc_pred, cls_pred, anchors, num_classes: int, variances: tuple, config: DetectionConfig
+):
+    """Put a tail on a network's heads that suppresses nothing, for soft-NMS outside the graph.
+
+    Args:
+        loc_pred: (B, 4A), the encoded boxes.
+        cls_pred: (B, C+1, A), class scores before the activation, class 0 is background.
+        anchors: (1, A, 4), corner form, normalised.
+        num_classes: foreground classes, C.
+        variances: four, of the box encoding.
+        config: the settings; `nms_threshold` and `keep_topk` have no part.
+
+    Returns:
+        Symbol `detection` (B, K, 6) of rows as `detection_symbol` gives them, what it would begin NMS with: the best
+        `nms_topk` of each class, K is C times that; in mode "multibox" and with `force` of all anchors, each with its
+        best class. Void rows have the id -1.
+    """
+    with LocalNames("detection_"):
+        cls_prob = _probabilities(cls_pred, config.activation)
+        if _one_class_per_anchor(config, num_classes):
+            rows = _decode(
+                cls_prob, loc_pred, anchors, variances, config, nms_threshold=0
+            )  # no NMS, and unsorted
+            return _keep_best(rows, config.nms_topk)
+        rows = _candidates_by_class(
+            cls_prob, loc_pred, anchors, num_classes, variances, config, suppress=False
+        )
+        return mx.sym.identity(rows, name="detection")
+
+
+def _one_class_per_anchor(config: DetectionConfig, num_classes: int) -> bool:
+    """Tell whether an anchor's best class is all that counts; for `force` see the module's header."""
+    return config.nms_mode == "multibox" or config.force or num_classes == 1
 
 
 def _probabilities(cls_pred, activation: str):
@@ -135,11 +170,17 @@ def _above(threshold: float) -> float:
     return float(np.clip(above, _SMALLEST_THRESHOLD, _LARGEST_THRESHOLD))
 
 
-def _decode(cls_prob, loc_pred, anchors, variances: tuple, config: DetectionConfig):
+def _decode(
+    cls_prob, loc_pred, anchors, variances: tuple, config: DetectionConfig, nms_threshold: float | None = None
+):
     """Decode boxes, drop low scores and do NMS for the best class of each anchor.
 
+    Args:
+        nms_threshold: as the operator takes it; None takes that of the settings. At 0 it neither does NMS nor sorts.
+
     Returns:
-        (B, A, 6) sorted by score, then what is below the threshold; what NMS dropped keeps its place with the id -1.
+        (B, A, 6) sorted by score, then what is below the threshold; what NMS dropped keeps its place and its score,
+        with the id -1.
     """
     return mx.sym.contrib.MultiBoxDetection(
         cls_prob,
@@ -147,7 +188,7 @@ def _decode(cls_prob, loc_pred, anchors, variances: tuple, config: DetectionConf
         anchors,
         clip=config.clip,
         threshold=_above(config.score_threshold),
-        nms_threshold=_above(config.nms_threshold),
+        nms_threshold=_above(config.nms_threshold) if nms_threshold is None else nms_threshold,
         force_suppress=config.force,
         variances=variances,
         nms_topk=config.nms_topk,
@@ -155,9 +196,9 @@ def _decode(cls_prob, loc_pred, anchors, variances: tuple, config: DetectionConf
 
 
 def _candidates_by_class(
-    cls_prob, loc_pred, anchors, num_classes: int, variances: tuple, config: DetectionConfig
+    cls_prob, loc_pred, anchors, num_classes: int, variances: tuple, config: DetectionConfig, suppress=True
 ):
-    """Decode and do NMS for each class on its own.
+    """Decode and, where it is to suppress, do NMS for each class on its own.
 
     Returns:
         (B, C * min(nms_topk, A), 6), unsorted; void rows have the id -1.
@@ -167,12 +208,21 @@ def _candidates_by_class(
     scores = mx.sym.concat(mx.sym.zeros_like(scores), scores, dim=1)  # (B*C, 2, A)
     boxes = mx.sym.broadcast_axis(mx.sym.expand_dims(loc_pred, axis=1), axis=1, size=num_classes)
     boxes = mx.sym.reshape(boxes, shape=(-3, 0))  # (B, C, 4A) -> (B*C, 4A)
-    rows = _decode(scores, boxes, anchors, variances, config)  # (B*C, A, 6)
+    nms_threshold = None if suppress else _LARGEST_THRESHOLD  # sorts, and drops equal boxes only
+    rows = _decode(scores, boxes, anchors, variances, config, nms_threshold)  # (B*C, A, 6)
     if config.nms_topk > 0:
         # Candidates come sorted; an end beyond the axis means its end.
         rows = mx.sym.slice(rows, begin=(None, 0), end=(None, config.nms_topk))
+    if not suppress:
+        rows = _with_equal_boxes(rows)
     rows = mx.sym.reshape(rows, shape=(-4, -1, num_classes, -2))  # (B*C, k, 6) -> (B, C, k, 6)
     return mx.sym.reshape(_with_class_ids(rows, num_classes), shape=(0, -3, 0))  # (B, C, k, 6) -> (B, C*k, 6)
+
+
+def _with_equal_boxes(rows):
+    """Give what NMS dropped from rows (B, k, 6) of one class its id, 0, again; it has a score, void rows have -1."""
+    ids = mx.sym.slice_axis(rows, axis=2, begin=1, end=2) > 0  # 1 or 0
+    return mx.sym.concat(ids - 1, mx.sym.slice_axis(rows, axis=2, begin=1, end=None), dim=2)
 
 
 def _with_class_ids(rows, num_classes: int):

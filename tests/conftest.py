@@ -56,7 +56,9 @@ def browser():
     flags = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1400,1000")
     for flag in flags:
         options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})  # driver.get_log("browser") has the console
+    options.set_capability(
+        "goog:loggingPrefs", {"browser": "ALL"}
+    )  # driver.get_log("browser") has the console
     chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
     yield chrome
     chrome.quit()

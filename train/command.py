@@ -18,14 +18,18 @@ from common.command import command
 from common.errors import ConfigError, TrainingError
 from common.files import exclusive_lock
 from dataset.iterator import TrainingIterator
-from model.card import read_card
+from model.card import Card, read_card
 from train.checkpoint import Checkpoints
 from train.devices import DeviceGroup
 from train.flags import build_parser
 from train.from_flags import DEFAULT_SHAPE
 from train.log import ResultsFile, attach_log_file, detach
+from train.log_folder import LogFolder, log_runs
+from train.log_values import texts_of
 from train.loop import Interrupted, Run
 from train.matching import choose
+from train.monitor import LogSink, Monitor
+from train.observers import Observer
 from train.pictures import RunPictures
 from train.plan import Plan, input_shapes, plan_new, plan_resume, training_entry
 from train.start import frozen_names
@@ -70,7 +74,8 @@ def _train(args: argparse.Namespace, prefix: str, argv: list[str]) -> int:
     wanted = args.resume if args.resume not in ("-1", "0") else None
     contexts = _contexts(args, prefix, resumed=wanted is not None)
     plan = plan_resume(args, prefix, wanted, contexts) if wanted else plan_new(args, prefix, contexts)
-    log.info(shlex.join(["train.py", *argv]))
+    args.command = shlex.join(["train.py", *argv])
+    log.info(args.command)
     run = _make_run(plan, prefix, contexts, args)
     try:
         try:
@@ -111,7 +116,13 @@ def _resume_command(args: argparse.Namespace, prefix: str) -> str:
     parts = ["python", "train.py", "--prefix", prefix, "--resume"]
     if args.gpus is not None:
         parts += ["--gpus", args.gpus]
-    return " ".join(shlex.quote(part) for part in [*parts, *(["--cpu"] if args.cpu else [])])
+    if args.cpu:
+        parts.append("--cpu")
+    if args.tensorboard:
+        parts.append("--tensorboard")
+    if args.monitor > 0:
+        parts += ["--monitor", str(args.monitor), "--pattern", args.pattern]
+    return " ".join(shlex.quote(part) for part in parts)
 
 
 def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace) -> Run:
@@ -142,12 +153,43 @@ def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace)
     checkpoints.card = dataclasses.replace(
         card, training=training_entry(settings, plan.train, card.training["results"])
     )
+    logs = LogFolder.of_run(prefix, card.training["results"], position, batches.batches_per_epoch)
+    if args.tensorboard is None:
+        args.tensorboard = logs.begun  # as the run was begun
+    observers = _make_observers(plan, checkpoints.card, devices, logs, args)
     checkpoints.begin(plan.symbol)
+    _trim(logs, continued=args.tensorboard)
     results = ResultsFile.open(Path(prefix).parent / card.training["results"], position.epoch)
     _describe(plan, batches, contexts, frozen)
     bar = _make_bar(args.frequent)
-    observers = [RunPictures(results.path, card)]
+    observers.append(RunPictures(results.path, card))
     return Run(settings, schedule, batches, feed, devices, checkpoints, results, validation, bar, observers)
+
+
+def _make_observers(
+    plan: Plan, card: Card, devices: DeviceGroup, logs: LogFolder, args: argparse.Namespace
+) -> list[Observer]:
+    """Return what watches the run by the flags; nothing that an earlier run left is changed."""
+    observers, sink = [], LogSink()
+    if args.tensorboard:
+        from train.tensorboard import Board, TensorBoard
+
+        sink = Board(logs, log_runs(validated=plan.val is not None, monitored=args.monitor > 0))
+        texts = texts_of(args.command, card, plan.train, plan.val)
+        observers.append(TensorBoard(sink, texts, frequent=args.frequent))
+    if args.monitor > 0:
+        observers.append(Monitor(devices, every=args.monitor, pattern=args.pattern, sink=sink))
+    return observers
+
+
+def _trim(logs: LogFolder, *, continued: bool) -> None:
+    """Drop from TensorBoard's logs what the run replaces, also where it does not go on with them itself."""
+    try:
+        logs.trim(continued=continued)
+    except ConfigError as error:
+        if continued:
+            raise
+        log.warning(str(error))
 
 
 def _make_devices(plan: Plan, contexts: list, frozen: list[str], updates_done: int) -> tuple:

@@ -64,8 +64,9 @@ class DeviceGroup:
         self._share = batch // parts
         inputs = {name: (self._share, *shape[1:]) for name, shape in input_shapes.items()}
         self._inputs = tuple(inputs)
-        self._symbol = symbol
-        self.trainable = [n for n in symbol.list_arguments() if n not in inputs and n not in frozen]
+        self._symbol, self._contexts = symbol, list(contexts)
+        self.parameters = [n for n in symbol.list_arguments() if n not in inputs]
+        self.trainable = [n for n in self.parameters if n not in frozen]
         grad_req = {n: "write" if n in self.trainable else "null" for n in symbol.list_arguments()}
         self._executors = [symbol.simple_bind(ctx, grad_req=grad_req, **inputs) for ctx in contexts]
         self.set_params(arg_params, aux_params)
@@ -76,6 +77,34 @@ class DeviceGroup:
             for name in self.trainable:
                 self._store.init(name, self._executors[0].grad_dict[name])
         self._optimizers, self._updaters = [], []
+        self._once = None
+
+    @property
+    def symbol(self):
+        """The training graph."""
+        return self._symbol
+
+    @property
+    def first(self):
+        """The first device's executor, for whoever looks on (train/monitor.py)."""
+        return self._executors[0]
+
+    def make_twin(self):
+        """Return another executor of the first device, over the same parameters, gradients and working memory."""
+        first = self._executors[0]
+        gradients = {name: array for name, array in first.grad_dict.items() if array is not None}
+        return self._symbol.bind(
+            self._contexts[0],
+            args=first.arg_dict,
+            args_grad=gradients,
+            grad_req={name: "write" if name in gradients else "null" for name in first.arg_dict},
+            aux_states=first.aux_dict,
+            shared_exec=first,
+        )
+
+    def run_once(self, twin) -> None:
+        """Let a twin of the first device's executor compute the next batch in its place, to the same result."""
+        self._once = twin
 
     def set_params(self, arg_params: dict, aux_params: dict) -> None:
         """Give every device these parameters."""
@@ -105,14 +134,16 @@ class DeviceGroup:
         Args:
             inputs: name -> array of the whole batch, NDArray or numpy.
         """
-        for part, executor in enumerate(self._executors):
+        executors = [self._once or self._executors[0], *self._executors[1:]]
+        self._once = None
+        for part, executor in enumerate(executors):
             begin, end = part * self._share, (part + 1) * self._share
             for name in self._inputs:
                 executor.arg_dict[name][:] = inputs[name][begin:end]
             executor.forward(is_train=True)
             executor.backward()
         # float64: the sum over devices must not depend on how the batch was split.
-        outputs = [[out.asnumpy().astype(np.float64) for out in ex.outputs[:4]] for ex in self._executors]
+        outputs = [[out.asnumpy().astype(np.float64) for out in ex.outputs[:4]] for ex in executors]
         sums = [float(sum(part[i].sum() for part in outputs)) for i in range(4)]
         return BatchLoss(*sums)
 

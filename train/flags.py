@@ -22,7 +22,6 @@ _DERIVED = ("--train-list", "--val-list", "--label-width", "--num-example", "--b
 # What mxnet-ssd has and this has not: only the values that switch it off are taken.
 _LEFT_OUT = {
     "--finetune": "--pretrained PREFIX --epoch N starts a new run from an epoch",
-    "--monitor": "there is no monitor of layers",
 }
 
 
@@ -39,6 +38,7 @@ def build_parser() -> CommandParser:
     _add_loss(parser.add_argument_group("matching and hard negatives"))
     _add_validation(parser.add_argument_group("validation and detection settings kept in the card"))
     _add_run(parser.add_argument_group("run"))
+    _add_watching(parser.add_argument_group("watching a run"))
     return parser
 
 
@@ -70,7 +70,7 @@ def _add_data(group) -> None:
     group.add_argument(
         "--class-names", metavar="A,B|FILE", help="in order of their ids; only for records without a manifest"
     )
-    for flag in (*_DERIVED, "--pattern"):
+    for flag in _DERIVED:
         group.add_argument(flag, help=argparse.SUPPRESS)
     for flag, instead in _LEFT_OUT.items():
         group.add_argument(flag, type=partial(_parse_off, instead), help=argparse.SUPPRESS)
@@ -215,5 +215,33 @@ def _add_run(group) -> None:
         "--log", default="train.log", metavar="FILE", help="name of the log in the prefix's folder"
     )
     group.add_argument(
-        "--frequent", type=int, default=20, metavar="N", help="batches between updates of the bar"
+        "--frequent",
+        type=int,
+        default=20,
+        metavar="N",
+        help="batches between updates of the bar, and between the points of TensorBoard's curves",
+    )
+
+
+def _add_watching(group) -> None:
+    add_switch(
+        group,
+        "--tensorboard",
+        default=None,
+        help="write curves, validation pictures and texts for TensorBoard into the folder logs beside the prefix;"
+        " a resumed run goes on as it began",
+    )
+    group.add_argument(
+        "--monitor",
+        type=int,
+        default=0,
+        metavar="N",
+        help="every N batches look at weights, gradients and activations: histograms with --tensorboard, else"
+        " lines in the log; 0 is off (default)",
+    )
+    group.add_argument(
+        "--pattern",
+        default=".*",
+        metavar="REGEX",
+        help="what --monitor looks at, by the beginning of the name (default all)",
     )

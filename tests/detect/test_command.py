@@ -100,7 +100,7 @@ def test_bad_pictures_are_left_out_and_the_rest_done(toy_prefix, photos, tmp_pat
         (["--images", "nowhere.jpg"], "nowhere.jpg: no such file"),
         (["--images", "PHOTO", "--epoch", "7"], "no epoch 7: kept are 3"),
         (["--images", "PHOTO", "--epoch", "newest"], "expected best, last or a number"),
-        (["--images", "PHOTO", "--thresh", "2"], "--thresh 2.0"),
+        (["--images", "PHOTO", "--thresh", "2"], "--thresh: expected a number from 0 to below 1"),
         (["--images", "PHOTO", "--nms", "2"], "error: --nms is 2.0"),
         (["--images", "PHOTO", "--class-names", "a,b,c"], "its card names the classes red,green,blue"),
         (["--images", "PHOTO", "--gpus", "0"], "GPU '0' is not here"),

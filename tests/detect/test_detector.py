@@ -12,7 +12,9 @@ from PIL import Image
 
 from common.errors import CheckpointError, ConfigError, ImageError
 from common.mx import mx
+from common.structures import Detections
 from detect.detector import Detector
+from detect.soft_nms import soft_nms
 from model.card import Card
 from model.graph import anchors_in_graph
 from model.saved import SavedDetector, params_path, symbol_path
@@ -337,3 +339,81 @@ def test_graph_that_is_no_detector_is_refused(toy):
     symbol = mx.sym.FullyConnected(mx.sym.Variable("data"), num_hidden=2, name="fc")
     with pytest.raises(CheckpointError, match="toy, epoch 1"):
         cpu_detector(SavedDetector("toy", 1, symbol, {}, {}, toy.card))
+
+
+# ---- soft-NMS
+
+
+def same(one, other):
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in ("class_id", "score", "boxes")
+    )
+
+
+@pytest.mark.parametrize("settings", [{}, {"nms_mode": "multibox"}, {"force": True}])
+def test_soft_nms_lowers_what_nms_drops(settings):
+    rng = np.random.default_rng(
+        0
+    )  # of sides that are powers of 2: pixels are exact multiples of normalised boxes
+    images = [rng.integers(0, 256, (64, 128, 3), dtype=np.uint8) for _ in range(5)]
+    every = {"score_threshold": 0.05, "nms_topk": -1, "keep_topk": -1, **settings}
+    saved = random_ssd7(3)
+    candidates = cpu_detector(saved, soft_nms_sigma=1e20, **every)  # so wide a bell lowers nothing
+    hard, soft = cpu_detector(saved, **every), cpu_detector(saved, soft_nms_sigma=0.5, **every)
+    few = cpu_detector(saved, soft_nms_sigma=0.5, **{**every, "keep_topk": 7})
+    results = [detector.detect(images, 2) for detector in (candidates, hard, soft, few)]
+    for every_one, kept, found, best in zip(*results):
+        assert len(kept) < len(every_one)
+        assert {tuple(box) for box in kept.boxes.tolist()} <= {tuple(box) for box in every_one.boxes.tolist()}
+        rows = np.c_[every_one.class_id, every_one.score, every_one.boxes].astype(np.float32)
+        rows = soft_nms(rows, sigma=0.5, score_threshold=0.05, force=settings.get("force", False))
+        assert same(found, Detections.from_rows(rows))
+        assert same(best, found.select(slice(0, 7)))
+
+
+def test_soft_nms_leaves_predictions_and_lone_objects_as_they_are(toy):
+    image = paint("red", "", "green", "blue")
+    (hard,) = cpu_detector(toy).stream([image])
+    (soft,) = cpu_detector(toy, soft_nms_sigma=0.5).stream([image])
+    assert same(hard.detections, soft.detections)
+    assert len(soft.predictions) == 2
+    for one, other in zip(hard.predictions, soft.predictions):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("sigma", [None, 0, 0.0])
+def test_soft_nms_that_is_off_changes_no_graph(toy, sigma):
+    detector = cpu_detector(toy, soft_nms_sigma=sigma)
+    assert detector.soft_nms_sigma is None
+    assert detector._plan.symbol.tojson() == cpu_detector(toy)._plan.symbol.tojson()
+
+
+@pytest.mark.parametrize("sigma", [-1, float("nan"), float("inf"), True, "0.5"])
+def test_a_sigma_that_cannot_be_is_refused(toy, sigma):
+    with pytest.raises(ConfigError, match="soft_nms_sigma is .*above 0"):
+        cpu_detector(toy, soft_nms_sigma=sigma)
+    with pytest.raises(ConfigError, match="'soft_nms'.*did you mean soft_nms_sigma"):
+        cpu_detector(toy, soft_nms=0.5)
+
+
+def test_soft_nms_works_on_a_deployed_graph_and_not_on_one_without_heads(toy, tmp_path):
+    from model.graph import inference_symbol
+
+    card = dataclasses.replace(toy.card, graph="deployed")
+    symbol = inference_symbol(toy.symbol, 3, card.anchors.variances, card.detection)
+    image = paint("red", "", "green", "blue")
+    deployed = cpu_detector(dataclasses.replace(toy, symbol=symbol, card=card), soft_nms_sigma=0.5)
+    assert as_set(deployed.detect(image)) == as_set(cpu_detector(toy).detect(image))
+    foreign = dataclasses.replace(toy, symbol=old_graph("other"))
+    with pytest.raises(ConfigError, match="soft_nms_sigma: NMS is built into the graph of toy.*checkpoint"):
+        cpu_detector(foreign, soft_nms_sigma=0.5)
+    assert len(cpu_detector(foreign, soft_nms_sigma=0).detect(image)) == 3
+
+
+def test_soft_nms_is_refused_for_onnx_files(toy, tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx_export = pytest.importorskip("model.onnx_export")
+    onnx_export.write_onnx(toy, toy.card, tmp_path / "toy.onnx")
+    with pytest.raises(ConfigError, match="soft_nms_sigma: NMS is built into .*toy.onnx"):
+        Detector(tmp_path / "toy.onnx", soft_nms_sigma=0.5)
+    assert len(Detector(tmp_path / "toy.onnx", soft_nms_sigma=0).detect(paint("red", "", "", "blue"))) == 2

@@ -15,7 +15,7 @@ OLD = (
     "--pattern", ".*", "--num-class", "5", "--num-example", "16551",
     "--class-names", "disc, ring, square, star, triangle",
     "--nms", "0.45", "--nms_topk", "400", "--overlap", "0.5", "--force", "False", "--use-difficult", "False",
-    "--voc07", "True", "--min_neg_samples", "0",
+    "--voc07", "True", "--min_neg_samples", "0", "--tensorboard", "False",
 )  # fmt: skip
 
 

@@ -1,0 +1,121 @@
+"""One thread that looks at uploaded pictures, since a Detector is not to be shared between threads."""
+
+from __future__ import annotations
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from common import images
+from common.structures import Detections
+from detect.detector import Detector
+
+_ONE_FRAME = ("PNG", "BMP", "GIF", "WEBP")  # browsers show these, but may play them or turn them otherwise
+_MAY_TURN = (
+    "exif",
+    "xmp",
+    "XML:com.adobe.xmp",
+    "Raw profile type exif",
+)  # Pillow's names for where it is written
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was found in a picture.
+
+    Attributes:
+        found: all detections, in pixels.
+        as_browsers_show: whether a browser shows the same pixels upright.
+        seconds: what was spent on "wait" (pictures before this one), "decode" and "detect".
+    """
+
+    found: Detections
+    as_browsers_show: bool
+    seconds: dict[str, float]
+
+
+class Looker:
+    """Looks at one picture after the other; its methods may be called from any thread, and wait for their turn.
+
+    It is a thread of its own and not a lock, because MXNet's operations start a team of OpenMP threads for every
+    thread that they are called from.
+
+    Args:
+        detector: from now on used here alone.
+    """
+
+    def __init__(self, detector: Detector):
+        self.detector = detector
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="looker")
+
+    def warm_up(self) -> None:
+        """Look at a black picture, so that the first real one does not pay for setting up.
+
+        Raises:
+            CheckpointError: the network gives values that are not finite.
+        """
+        height, width = self.detector.card.data_shape
+        self._thread.submit(self.detector.detect, np.zeros((height, width, 3), np.uint8)).result()
+
+    def look(self, data: bytes, name: str) -> Look:
+        """Find the objects in a picture.
+
+        Args:
+            data: the file's bytes.
+            name: of the file, for messages.
+
+        Raises:
+            ImageError: it is no picture, is damaged, or has too many pixels.
+            CheckpointError: the network gives values that are not finite.
+        """
+        return self._thread.submit(self._look, data, name, time.perf_counter()).result()
+
+    def _look(self, data: bytes, name: str, asked: float) -> Look:
+        started = time.perf_counter()
+        image = images.load(data, name)
+        as_shown = _as_browsers_show(image)
+        pixels = images.to_rgb(image)
+        decoded = time.perf_counter()
+        found = self.detector.detect(pixels)
+        seconds = {
+            "wait": started - asked,
+            "decode": decoded - started,
+            "detect": time.perf_counter() - decoded,
+        }
+        return Look(found, as_shown, seconds)
+
+    def upright(self, data: bytes, name: str) -> bytes:
+        """Return a picture as the detector sees it, as a PNG file.
+
+        Raises:
+            ImageError: as `look`.
+        """
+        return self._thread.submit(_as_png, data, name).result()
+
+
+def _as_png(data: bytes, name: str) -> bytes:
+    """Decode a picture and encode it as PNG, quickly rather than small: it goes to a browser nearby."""
+    return encode_png(images.decode(data, name))
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """Encode RGB pixels, (height, width, 3) uint8, as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def _as_browsers_show(image: Image.Image) -> bool:
+    """Tell whether browsers surely show the pixels that `images.to_rgb` gives, upright and as one frame.
+
+    They turn JPEG files by EXIF alone, where Pillow also asks XMP; on other formats they do not agree.
+    """
+    if image.format in ("JPEG", "MPO"):
+        return b"tiff:Orientation" not in image.info.get("xmp", b"")
+    if image.format not in _ONE_FRAME or getattr(image, "is_animated", False):
+        return False
+    return not any(name in image.info for name in _MAY_TURN)
