@@ -26,7 +26,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds the default to a flag's help where there is one and the help does not tell it."""
 
     def _get_help_string(self, action):
-        if action.default in (None, "", argparse.SUPPRESS) or "(default" in (action.help or ""):
+        if action.default in (None, "", [], argparse.SUPPRESS) or "(default" in (action.help or ""):
             return action.help
         return super()._get_help_string(action)
 

@@ -120,11 +120,11 @@ def test_states_are_plain_arrays_and_no_pickle(trained):
 
 
 def kill_at_write(monkeypatch, number):
-    """Make the process "end" when the number-th file is about to get its name."""
+    """Make the process "end" when the number-th file, pictures aside, is about to get its name."""
     replace, count = os.replace, iter(range(1, 10**6))
 
     def killed(source, target):
-        if next(count) == number:
+        if Path(target).suffix not in (".png", ".jpg") and next(count) == number:
             raise Killed(target)
         replace(source, target)
 

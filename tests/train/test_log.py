@@ -30,7 +30,8 @@ def test_run_leaves_what_is_written_down_and_nothing_else(trainer):
     assert trainer.new("run", "--end-epoch", "1", "--workers", "2") == 0
     there = {path.name for path in (trainer.folder / "run").iterdir()}
     detector = {"ssd.json", "ssd-symbol.json", "ssd-0001.params", "ssd-0001.states"}
-    assert there == detector | {"ssd.lock", "train.log", "results.csv"}
+    pictures = {"results.png", "batch-1.jpg", "batch-2.jpg", "batch-3.jpg"}
+    assert there == detector | pictures | {"ssd.lock", "train.log", "results.csv"}
 
 
 def test_log_goes_on_where_a_resumed_run_goes_on(trainer):
@@ -55,7 +56,13 @@ def test_results_have_a_row_and_a_column_for_everything(trainer):
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [row["lr"] for row in rows] == ["0.02", "0.02", "0.002"]
     assert [row["mAP"] != "" for row in rows] == [False, True, True]
-    assert set(rows[0]) == {*ROW, "mAP", *(f"AP_{n}" for n in ("disc", "ring", "square", "star", "triangle"))}
+    losses = {"val_cls_loss", "val_loc_loss"}
+    assert set(rows[0]) == {
+        *ROW,
+        *losses,
+        "mAP",
+        *(f"AP_{n}" for n in ("disc", "ring", "square", "star", "triangle")),
+    }
     assert rows[1]["AP_disc"] == ""  # no ground truth
     assert float(rows[1]["AP_square"]) >= 0
     assert all(float(row["cls_loss"]) > 0 for row in rows)
