@@ -116,6 +116,17 @@ def parse_shape(text: str) -> tuple[int, int]:
     )
 
 
+def parse_whole(text: str) -> int:
+    """Read a whole number of 1 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: it is something else.
+    """
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
+
+
 def parse_numbers(text: str) -> tuple[float, ...]:
     """Read a comma list of numbers; an empty text is an empty tuple.
 

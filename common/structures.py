@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common import boxes as box_ops
-from common.errors import DependencyError
+from common.libraries import require
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Detections:
         Args:
             threshold: one for all classes, or (C,) one for each, in the order of the ids.
         """
-        of_each = np.asarray(threshold)
+        of_each = np.asarray(threshold, self.score.dtype)  # one number and one for each class must agree
         return self.select(self.score > (of_each[self.class_id] if of_each.ndim else of_each))
 
     def select(self, index: np.ndarray) -> Detections:
@@ -166,12 +166,7 @@ class Detections:
         """
         if self.size is None and len(self):
             raise ValueError("supervision's boxes are in pixels: call in_pixels(width, height) first")
-        try:
-            import supervision
-        except ImportError as error:
-            raise DependencyError(
-                f"supervision cannot be imported ({error}): run `pip install supervision`"
-            ) from error
+        supervision = require("supervision", "to_supervision() needs")
         return supervision.Detections(
             xyxy=self.boxes.reshape(-1, 4).astype(np.float32),
             confidence=self.score.astype(np.float32),

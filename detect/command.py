@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.command import CommandParser, add_switch, command
+from common.command import CommandParser, add_switch, command, parse_whole
 from common.errors import ConfigError
 from detect.detector import Detector
 from detect.flags import (
@@ -77,7 +77,7 @@ def _add_source_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-frames",
-        type=_whole_number,
+        type=parse_whole,
         metavar="N",
         help="end after N frames of a video, camera or stream; of the last two the newest frame is taken each time",
     )
@@ -102,17 +102,6 @@ def _add_result_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--show", action="store_true", help="show pictures or frames in a window; q ends")
     add_switch(group, "--show-fps", default=False, help="draw on each frame how many a second are done")
     add_switch(group, "--timer", default=True, help="print the time taken, decoding included")
-
-
-def _whole_number(text: str) -> int:
-    """Read a whole number of 1 or more.
-
-    Raises:
-        argparse.ArgumentTypeError: it is something else.
-    """
-    if text.isascii() and text.isdigit() and int(text) >= 1:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
 
 
 def _camera(text: str) -> int:

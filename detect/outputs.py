@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.command import parse_whole
 from common.errors import ConfigError, did_you_mean
 from common.files import check_place, write_bytes, write_text
 from common.images import EXTENSIONS, encode_jpeg
@@ -39,7 +40,7 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which detections, and files beside the pictures")
     group.add_argument("--classes", metavar="A,B", help="only these classes (default: all)")
     group.add_argument(
-        "--max-det", type=_whole_number, metavar="N", help="the best N of a picture at most (default: all)"
+        "--max-det", type=parse_whole, metavar="N", help="the best N of a picture at most (default: all)"
     )
     group.add_argument(
         "--save-results",
@@ -60,17 +61,6 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--save-crop", action="store_true", help="write what was found as OUT/crops/CLASS/NAME_K.jpg"
     )
-
-
-def _whole_number(text: str) -> int:
-    """Read a whole number of 1 or more.
-
-    Raises:
-        argparse.ArgumentTypeError: it is something else.
-    """
-    if text.isascii() and text.isdigit() and int(text) >= 1:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
 
 
 def class_ids_of(text: str | None, class_names: Sequence[str]) -> tuple[int, ...] | None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import DependencyError, ImageError
+from common.errors import ImageError
 from common.files import describe
+from common.libraries import require
 
 TIMEOUT = 10.0  # seconds that a stream may take to open, or be silent
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "rtp", "srt")
@@ -32,13 +33,7 @@ def import_av():
     Raises:
         DependencyError: it is not installed.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise DependencyError(
-            f"videos need the Python package av (PyAV), which cannot be imported ({error}): run `pip install av`"
-        ) from error
-    return av
+    return require("av", "videos need")
 
 
 def open_file(path: Path) -> tuple:

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from common import boxes as box_ops
-from common.errors import ConfigError, DependencyError
+from common.errors import ConfigError
+from common.libraries import require
 from evaluate.findings import Findings
 from evaluate.matching import Found, Objects, flatten_detections, flatten_truths
 from evaluate.text_table import aligned, shown
@@ -204,13 +205,8 @@ def library() -> tuple[type, type]:
     Raises:
         DependencyError: it is not installed.
     """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise DependencyError(
-            f"COCO's numbers need the package faster-coco-eval ({error}): pip install faster-coco-eval"
-        ) from error
-    return COCO, COCOeval_faster
+    found = require("faster_coco_eval", "COCO's numbers need", "faster-coco-eval")
+    return found.COCO, found.COCOeval_faster
 
 
 def _measure(

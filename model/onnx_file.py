@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import json
 import logging
 import os
@@ -17,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from common import libraries
 from common import mx as common_mx
-from common.errors import CheckpointError, ConfigError, DependencyError, did_you_mean
+from common.errors import CheckpointError, ConfigError, did_you_mean
 from common.files import describe
 from model.card import Card
 
@@ -28,7 +28,7 @@ INSIDE, OUTSIDE = "inside", "outside"
 FLOAT, UINT8 = "float", "uint8"
 LAYOUTS = {FLOAT: "NCHW float32 RGB 0..255", UINT8: "NHWC uint8 RGB 0..255"}
 OPSET, IR_VERSION = 13, 8
-_WHEELS = {"onnx": "onnx<1.18", "onnxruntime": "onnxruntime"}
+_WHEELS = {"onnx": "'onnx<1.18'", "onnxruntime": "'onnxruntime'"}
 _UNSEALED = "0" * 64  # where the checksum goes
 _SMALLEST = 16  # bytes; no graph is shorter
 _SILENT = 4  # its errors are raised too
@@ -68,12 +68,7 @@ def require(library: str) -> ModuleType:
     Raises:
         DependencyError: it is not installed; the message says how it is.
     """
-    try:
-        return importlib.import_module(library)
-    except ImportError as error:
-        raise DependencyError(
-            f"ONNX files need the Python package {library} ({error}): run `pip install '{_WHEELS[library]}'`"
-        ) from error
+    return libraries.require(library, "ONNX files need", _WHEELS[library])
 
 
 @contextlib.contextmanager

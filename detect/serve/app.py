@@ -16,7 +16,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.errors import ConfigError, DependencyError, ImageError, SSDError
+from common.errors import ConfigError, ImageError, SSDError
+from common.libraries import require
 from detect.detector import Detector
 from detect.serve.about import describe
 from detect.serve.guard import HEADERS, own_names, refusal
@@ -36,23 +37,9 @@ _FILES = {  # what is served of that folder, and as what
     "server.js": "text/javascript; charset=utf-8",
 }
 MEGABYTE = 1_000_000
+NEEDING, WHEELS = "--serve needs", "flask waitress"
 _FORM = 65_536  # bytes that the form around an upload may take
 _SCENE_SIZE = (480, 480)  # (width, height)
-
-
-def require_flask():
-    """Import Flask.
-
-    Raises:
-        DependencyError: it is not installed; the message says how it is.
-    """
-    try:
-        import flask
-    except ImportError as error:
-        raise DependencyError(
-            f"--serve needs the Python package flask ({error}): run `pip install flask waitress`"
-        ) from error
-    return flask
 
 
 def make_app(
@@ -77,7 +64,7 @@ def make_app(
         ConfigError: a threshold or the limit cannot be.
         DependencyError: Flask is not installed.
     """
-    flask = require_flask()
+    flask = require("flask", NEEDING, WHEELS)
     if not max_upload_mb > 0:
         raise ConfigError(f"max_upload_mb is {max_upload_mb!r}, expected a number above 0 (megabytes)")
     looker = detector if isinstance(detector, Looker) else Looker(detector)
@@ -106,7 +93,7 @@ def _request_class(flask):
 
 def _add_guard(app, names: frozenset[str] | None) -> None:
     """Refuse requests of other sites, put the headers on every answer, and log a line for each."""
-    flask = require_flask()
+    flask = require("flask", NEEDING, WHEELS)
 
     @app.before_request
     def check():
@@ -124,7 +111,7 @@ def _add_guard(app, names: frozenset[str] | None) -> None:
 
 def _add_errors(app, limit: int) -> None:
     """Answer every error as {"error": sentence}."""
-    flask = require_flask()
+    flask = require("flask", NEEDING, WHEELS)
     from PIL import UnidentifiedImageError
     from werkzeug.exceptions import HTTPException
 
@@ -166,7 +153,7 @@ def _too_large(size: int, limit: int) -> str:
 
 def _add_page(app, about: dict) -> None:
     """Serve the page's files, the model's description, and scenes where the detector is for them."""
-    flask = require_flask()
+    flask = require("flask", NEEDING, WHEELS)
 
     for name, kind in _FILES.items():
         app.add_url_rule(f"/{name}", name, functools.partial(_file, flask.Response, name, kind))
@@ -196,7 +183,7 @@ def _file(response, name: str, kind: str):
 
 def _add_detection(app, looker: Looker, about: dict) -> None:
     """Take pictures."""
-    flask = require_flask()
+    flask = require("flask", NEEDING, WHEELS)
     limit = about["max_upload_bytes"]
 
     def takes_picture(function):

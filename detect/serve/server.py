@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common.errors import ConfigError, DependencyError
+from common.errors import ConfigError
+from common.libraries import require
 from detect.detector import Detector
-from detect.serve.app import MEGABYTE, make_app, require_flask
+from detect.serve.app import MEGABYTE, NEEDING, WHEELS, make_app
 from detect.serve.guard import own_names
 from detect.serve.looker import Looker
 
@@ -42,8 +43,8 @@ def serve(
         DependencyError: Flask or waitress is not installed.
         CheckpointError: the network gives values that are not finite.
     """
-    require_flask()
-    _require_waitress()
+    for library in WHEELS.split():
+        require(library, NEEDING, WHEELS)
     looker = Looker(detector)
     app = make_app(looker, threshold=threshold, max_upload_mb=max_upload_mb, host=host)
     with listen(host, port) as listening:
@@ -112,21 +113,6 @@ def address(host: str, port: int) -> str:
     return f"http://{shown}:{port}"
 
 
-def _require_waitress():
-    """Import waitress.
-
-    Raises:
-        DependencyError: it is not installed; the message says how it is.
-    """
-    try:
-        import waitress
-    except ImportError as error:
-        raise DependencyError(
-            f"--serve needs the Python package waitress ({error}): run `pip install flask waitress`"
-        ) from error
-    return waitress
-
-
 def make_server(app, listening: socket.socket, *, max_upload_mb: float = 20):
     """Make waitress's server for an application.
 
@@ -138,7 +124,7 @@ def make_server(app, listening: socket.socket, *, max_upload_mb: float = 20):
     Returns:
         A server with `run()`, which blocks, and `close()`.
     """
-    waitress = _require_waitress()
+    waitress = require("waitress", NEEDING, WHEELS)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits
     return waitress.create_server(
         app,

@@ -15,12 +15,12 @@ import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from common.errors import ConfigError, DependencyError
+from common.errors import ConfigError
 from common.files import check_place, write_text
+from common.libraries import require
 from detect.thresholds import FORMAT, write_thresholds
 from evaluate.coco import COCOResult
 from evaluate.confusion import confusion_matrix
@@ -30,6 +30,7 @@ from evaluate.operating_points import OperatingCurve, operating_curve
 from evaluate.report import curves, gallery, heat, sections
 from evaluate.voc import VOCResult
 
+_NEEDING = "--report needs"
 MARKER = "<!-- ssd-evaluation-report -->"  # by it a later run knows that it may replace the page
 PAGE, THRESHOLDS = "index.html", "thresholds.json"
 
@@ -102,7 +103,7 @@ def check_report_folder(folder: str | os.PathLike) -> None:
         ConfigError: it cannot be written, or holds files of the report's names that are something else.
         DependencyError: jinja2 is not installed.
     """
-    _jinja()
+    require("jinja2", _NEEDING)
     page, thresholds = Path(folder) / PAGE, Path(folder) / THRESHOLDS
     if Path(folder).exists() and not Path(folder).is_dir():
         raise ConfigError(f"{folder}: is a file: give a folder for the report (--report)")
@@ -197,24 +198,9 @@ def _command(about: dict[str, str], thresholds: Path) -> str:
     return f"python demo.py --prefix {prefix} --thresh {shlex.quote(str(thresholds))}"
 
 
-def _jinja() -> ModuleType:
-    """Import jinja2.
-
-    Raises:
-        DependencyError: it is not installed; the message says how it is.
-    """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise DependencyError(
-            f"--report needs the Python package jinja2 ({error}): run `pip install jinja2`"
-        ) from error
-    return jinja2
-
-
 def _render(context: dict) -> str:
     """Fill the template in."""
-    jinja2 = _jinja()
+    jinja2 = require("jinja2", _NEEDING)
     from markupsafe import Markup  # comes with jinja2
 
     environment = jinja2.Environment(

@@ -157,6 +157,11 @@ def test_above_takes_a_threshold_for_each_class():
     assert found.above(0.6).class_id.tolist() == [0]
 
 
+def test_a_threshold_for_all_and_for_each_class_agree_to_the_last_digit():
+    found = Detections.from_rows(np.array([[0, 0.3, 0, 0, 1, 1]], np.float32), ("a",))
+    assert len(found.above(0.3)) == len(found.above(np.array([0.3]))) == 0
+
+
 def test_coco_results_hold_ids_and_every_digit():
     found = Detections.from_rows(ROWS, ("a", "b", "c")).in_pixels(640, 479)
     results = json.loads(json.dumps(found.to_coco(139, (7, 1, 90))))

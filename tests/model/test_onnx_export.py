@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import sys
 
 import numpy as np
 import pytest
 
 from common.errors import CheckpointError, ConfigError, DependencyError, ExportError
 from common.mx import mx
-from model import onnx_file
 from model.card import DEPLOYED, Card
 from model.graph import heads, inference_symbol
 from model.onnx_check import check
@@ -242,12 +242,7 @@ def test_graph_for_one_image_takes_no_batch(saved, small, tmp_path):
 
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
 def test_missing_package_is_named_with_its_command(saved, tmp_path, monkeypatch, library):
-    def missing(name):
-        if name == library:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return __import__(name)
-
-    monkeypatch.setattr(onnx_file.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, library, None)  # what Python takes for a module that is not there
     with pytest.raises(DependencyError, match=f"need the Python package {library} .*pip install '{library}"):
         write_onnx(saved, saved.card, tmp_path / "net.onnx")
 
