@@ -58,7 +58,7 @@ _images = st.lists(
 def test_every_point_is_what_scoring_above_that_score_gives(images):
     curve, whole = curve_of(images)
     for index, score in enumerate(curve.score):
-        below = np.nextafter(score, 0)
+        below = np.nextafter(np.float32(score), np.float32(0))  # scores are float32
         _, result = curve_of(images, below)
         assert curve.precision[index] == result.precision[-1]
         if whole.objects:
