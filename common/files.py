@@ -185,6 +185,16 @@ def exclusive_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
         yield
 
 
+def is_locked(path: str | os.PathLike) -> bool:
+    """Tell whether another process, or another part of this one, holds the lock of a file (see `exclusive_lock`)."""
+    with contextlib.suppress(OSError), open(path, "a+") as stream:
+        try:
+            _lock_stream(stream, Path(path), "")
+        except ConfigError:
+            return True
+    return False
+
+
 def _lock_stream(stream, path: Path, what: str) -> None:
     """Take the lock of an open file without waiting; systems without flock (Windows) go without."""
     try:

@@ -175,12 +175,13 @@ def read_manifest(path: Path) -> dict:
     return manifest
 
 
-def check_target(paths: RecordPaths, overwrite: bool) -> None:
+def check_target(paths: RecordPaths, overwrite: bool, *, quiet: bool = False) -> None:
     """Refuse to write over files that are not a data set packed by this program.
 
     Args:
         paths: to be written.
         overwrite: write over them all the same.
+        quiet: say nothing of an earlier pack that will be replaced.
 
     Raises:
         ConfigError: there are such files.
@@ -190,7 +191,8 @@ def check_target(paths: RecordPaths, overwrite: bool) -> None:
         return
     try:
         old = read_manifest(paths.manifest)
-        _log.warning("%s: replaces an earlier pack of %d images", paths.rec, old["images"])
+        if not quiet:
+            _log.warning("%s: replaces an earlier pack of %d images", paths.rec, old["images"])
     except RecordError as error:
         raise ConfigError(
             f"{present[0]}: it exists and was not written by this program (no manifest {paths.manifest.name} that"

@@ -87,7 +87,7 @@ def pack(
         prepared = tqdm(prepared, total=len(order), unit="image", desc=paths.rec.name)
     contents = _Contents(
         Statistics(annotations.class_names),
-        TruthWriter(annotations.class_names, annotations.category_ids),
+        TruthWriter(annotations.class_names, annotations.category_ids, annotations.samples),
         list(annotations.problems),
     )
     with contextlib.ExitStack() as stack:

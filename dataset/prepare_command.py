@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workers=options.workers,
     )
     paths = record_paths(options.target)
-    check_target(paths, options.overwrite)  # before the long part
+    check_target(paths, options.overwrite, quiet=True)  # before the long part
     started = time.perf_counter()
     annotations = _read(options)
     manifest = pack(

@@ -66,6 +66,7 @@ class RecordDataset:
         self.path = Path(path)
         self._file = RecordFile(self.path)
         self._paths = record_paths(self.path)
+        self._label_truths: dict[int, Sample] = {}  # each costs decoding an image
         self.manifest = read_manifest(self._paths.manifest) if self._paths.manifest.exists() else None
         self.class_names = tuple(self.manifest["class_names"]) if self.manifest else ()
         self._check_size()
@@ -136,7 +137,9 @@ class RecordDataset:
             ImageError: the image cannot be decoded (only without a manifest).
         """
         if self.manifest is None:
-            return self._truth_of_label(index)
+            if index not in self._label_truths:
+                self._label_truths[index] = self._truth_of_label(index)
+            return self._label_truths[index]
         key = self.keys[index]
         self._check_in_truth(key)
         return self._truth.samples[key]
@@ -185,7 +188,7 @@ class RecordDataset:
         if self.manifest and self._sha256 != self.manifest["files"]["rec"]["sha256"]:
             raise RecordError(
                 f"{self.path}: changed since it was packed (its sha256 is not the manifest's):"
-                f" tools/inspect_records.py --verify tells which records are damaged; copy it again, or {REPACK}"
+                f" tools/inspect_records.py --verify tells what damage shows; copy it again, or {REPACK}"
             )
 
     def scan(self) -> LabelScan:

@@ -1,8 +1,9 @@
 """The truth beside packed records, NAME.gt.json: COCO's instances form, so that COCO's own tools read it too.
 
 Written while packing, read for evaluation. It holds what a label cannot: original ids, boxes in pixels of the original
-image, areas, crowds. Image ids are the data set's own where they are numbers, else the record keys, because COCO's
-tools want numbers; the data set's own id always stands under "name". Older packs made with
+image, areas, crowds. Image ids are the data set's own where they are numbers; COCO's tools want numbers, so
+images with other ids are numbered in the order of these. The data set's own id always stands under "name". Older packs
+numbered such images by their records, which another seed changes, and those made with
 --resize-short have their truth in pixels of the packed image; the size beside the boxes always tells which.
 
 Source: https://cocodataset.org/#format-data
@@ -11,7 +12,7 @@ Source: https://cocodataset.org/#format-data
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +48,22 @@ class TruthWriter:
     Args:
         class_names: in the order of the ids.
         category_ids: the data set's own number of each class; empty: 1..C.
+        samples: the whole data set, by whose sorted ids images are numbered where those are texts: 1, 2, ...; so the
+            numbers do not depend on the order of packing. Empty: the record keys serve.
     """
 
-    def __init__(self, class_names: tuple[str, ...], category_ids: tuple[int, ...] = ()):
+    def __init__(
+        self,
+        class_names: tuple[str, ...],
+        category_ids: tuple[int, ...] = (),
+        samples: Iterable[Sample] = (),
+    ):
         self.category_ids = category_ids or tuple(range(1, len(class_names) + 1))
         self._categories = [
             {"id": number, "name": name} for number, name in zip(self.category_ids, class_names)
         ]
+        named = sorted({_name(sample) for sample in samples})
+        self._numbers = {name: number for number, name in enumerate(named, start=1)}
         self._images: list[str] = []
         self._annotations: list[str] = []
 
@@ -66,13 +76,13 @@ class TruthWriter:
             file_name: of the image, relative to the data set's root.
         """
         is_number = isinstance(sample.image_id, (int, np.integer))
-        image_id = int(sample.image_id) if is_number else key
+        image_id = int(sample.image_id) if is_number else self._numbers.get(_name(sample), key)
         width, height = sample.size
         image = {"id": image_id, "record": key, "name": sample.image_id, "file_name": file_name}
         self._images.append(_line({**image, "width": width, "height": height}))
         rows = zip(
             sample.class_ids.tolist(),
-            _short_xywh(sample.boxes).tolist(),
+            box_ops.to_xywh(sample.boxes).tolist(),
             sample.areas.tolist(),
             sample.crowd.tolist(),
             sample.difficult.tolist(),
@@ -97,24 +107,9 @@ class TruthWriter:
             stream.write('"categories": ' + _line(self._categories) + "}\n")
 
 
-def _short_xywh(boxes: np.ndarray) -> np.ndarray:
-    """Return COCO's form of boxes with the shortest sides that lead back to the same corners.
-
-    The width 53.04 of a box at 212.6 comes out of corner form as 53.03999999999999; cut to two digits it gives the
-    same corner again, and is what the annotation said.
-
-    Args:
-        boxes: (N, 4) corner form.
-
-    Returns:
-        (N, 4) float64 of (xmin, ymin, width, height).
-    """
-    rows = box_ops.to_xywh(boxes)
-    low, high, sides = rows[:, :2], boxes[:, 2:], rows[:, 2:]  # (N, 2) each; sides is written to
-    for digits in (12, 9, 6, 4, 3, 2, 1, 0):
-        short = np.round(sides, digits)
-        np.copyto(sides, short, where=low + short == high)
-    return rows
+def _name(sample: Sample) -> tuple[str, str]:
+    """Return what tells an image of a data set from all others."""
+    return str(sample.image_id), str(sample.image_path)
 
 
 def _line(value: object) -> str:

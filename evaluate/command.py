@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.command import command, read_class_names
 from common.errors import ConfigError
@@ -64,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_json(args.save_json, {**run.origin, **as_values(voc, coco, metric)})
             print(f"written: {args.save_json}")
         if args.report:
-            print(f"written: {_write_report(args, run, dataset, voc, coco)}")
+            for path in _write_report(args, run, dataset, voc, coco):
+                print(f"written: {path}")
     return 0
 
 
@@ -84,7 +86,6 @@ def _detect(args: argparse.Namespace, dataset: RecordDataset) -> _Run:
         "seconds": seconds,
     }
     about = {
-        "model": detector.name,
         "prefix": str(detector.prefix),
         "epoch": str(detector.epoch),
         "score above": f"{detector.card.detection.score_threshold:g}",
@@ -105,13 +106,16 @@ def _load(args: argparse.Namespace, dataset: RecordDataset) -> _Run:
     findings = load_results(args.from_results, truth_of(dataset, names))
     if args.thresh is not None:
         findings = findings.with_detections([found.above(args.thresh) for found in findings.detections])
-    count = sum(map(len, findings.detections))
+    count, empty = sum(map(len, findings.detections)), sum(not len(found) for found in findings.detections)
     origin = {"results": str(args.from_results), "records": str(args.rec_path)}
     about = {"results": str(args.from_results)}
     if args.thresh is not None:
         about["score above"] = f"{args.thresh:g}"
     return _Run(
-        findings, f"{len(dataset)} images, {count} detections from {args.from_results}", origin, about
+        findings,
+        f"{len(dataset)} images, {empty} of them without a detection, {count} detections from {args.from_results}",
+        origin,
+        about,
     )
 
 
@@ -130,17 +134,17 @@ def _check_results_places(args: argparse.Namespace, dataset: RecordDataset, clas
 
 def _write_report(
     args: argparse.Namespace, run: _Run, dataset: RecordDataset, voc: VOCResult, coco: COCOResult
-):
-    """Write the report and return the path of its page."""
-    from evaluate.report import write_report
+) -> tuple[Path, Path]:
+    """Write the report and return the paths of its page and of the thresholds."""
+    from evaluate.report import THRESHOLDS, write_report
 
     about = {
         **run.about,
         "records": str(args.rec_path),
-        "images": str(len(dataset)),
-        "metric": metric_of(args),
-        "IoU": f"{args.overlap:g}",
         "difficult objects": "counted" if args.use_difficult else "neutral",
     }
     pixels = functools.partial(decode_record, dataset)
-    return write_report(args.report, run.findings, voc=voc, coco=coco, pixels=pixels, about=about)
+    page = write_report(
+        args.report, run.findings, voc=voc, coco=coco, pixels=pixels, about=about, metric=metric_of(args)
+    )
+    return page, page.parent / THRESHOLDS

@@ -5,7 +5,30 @@ from __future__ import annotations
 from evaluate.coco import COCOResult
 from evaluate.operating_points import OperatingCurve, operating_curve
 from evaluate.text_table import aligned
-from evaluate.voc import VOCResult
+from evaluate.voc import ClassResult, VOCResult
+
+
+def figures_at_best(
+    result: ClassResult, curve: OperatingCurve
+) -> tuple[float | None, float | None, float | None]:
+    """Return (precision, recall, F1) of a class at its best threshold, as tables show them.
+
+    Args:
+        result: of the class.
+        curve: of the same class.
+
+    Returns:
+        Zeros where there are objects and no right detection, so that means count the class as that of AP does;
+        None three times where there is no object to judge by.
+    """
+    if not result.objects:
+        return None, None, None
+    return curve.at_best() or (0.0, 0.0, 0.0)
+
+
+def threshold_text(curve: OperatingCurve) -> str:
+    """Return a class's suggested threshold, and whether nothing was there to choose it by."""
+    return repr(curve.threshold) if curve.best is not None else f"{curve.threshold!r}, no data"
 
 
 def class_table(voc: VOCResult, coco: COCOResult | None = None) -> str:
@@ -21,7 +44,7 @@ def class_table(voc: VOCResult, coco: COCOResult | None = None) -> str:
     for index, result in enumerate(voc.classes):
         curve = operating_curve(result)
         figures = (coco.by_class[index].ap, coco.by_class[index].ap50) if coco else (result.ap,)
-        best = (*curve.at_best(), repr(curve.threshold)) if curve.best is not None else (None,) * 4
+        best = (*figures_at_best(result, curve), threshold_text(curve))
         counts = (result.objects, result.difficult + result.crowds, result.detections)
         rows.append((result.name, *figures, *best, *counts))
     note = f"precision, recall and F1: at the class's best threshold and IoU {voc.iou_threshold:g}"

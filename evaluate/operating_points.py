@@ -5,6 +5,7 @@ Average precision says how good the order of a class's detections is; whoever dr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +41,9 @@ class OperatingCurve:
         if self.best is None:
             return _DEFAULT
         score = float(self.score[self.best])
-        below = float(self.score[self.best + 1]) if self.best + 1 < len(self.score) else 0.0
-        return _round_between(below, score)
+        if self.best + 1 < len(self.score):
+            return _round_between(max(0.0, float(self.score[self.best + 1])), score)
+        return _just_below(score)  # nobody knows what lower ones would have brought
 
     def at_best(self) -> tuple[float, float, float] | None:
         """Return (precision, recall, F1) at the best threshold; None where there is none."""
@@ -61,10 +63,23 @@ def operating_curve(result: ClassResult) -> OperatingCurve:
     precision, recall = result.precision[ends], result.recall[ends]
     total = precision + recall
     f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    usable = len(ends) and result.objects and f1.max() > 0
+    # A threshold is 0 or more, and what is drawn lies above it.
+    reachable = np.where(scores[ends] > 0, f1, 0.0)
+    usable = len(ends) and result.objects and reachable.max() > 0
     return OperatingCurve(
-        result.name, scores[ends], precision, recall, f1, int(np.argmax(f1)) if usable else None
+        result.name, scores[ends], precision, recall, f1, int(np.argmax(reachable)) if usable else None
     )
+
+
+def _just_below(score: float) -> float:
+    """Return the number of fewest decimals below a score, in float32 too, and within a hundredth of it."""
+    for digits in range(2, 17):
+        rounded = round(math.floor(score * 10**digits) / 10**digits, digits)
+        if np.float32(rounded) >= np.float32(score):
+            rounded = round(rounded - 10**-digits, digits)
+        if score * 0.99 <= rounded:
+            return rounded
+    return score * 0.99
 
 
 def _round_between(low: float, high: float) -> float:

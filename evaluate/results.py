@@ -2,7 +2,8 @@
 
 Two forms, both in pixels of the original images and with the data set's own ids: COCO's results, one JSON file
 (here), and Pascal VOC's text files in a folder (`evaluate.voc_results`). Numbers are not rounded, and equal scores
-keep their order: what is loaded scores as what was saved, to the last digit.
+keep their order: what is loaded scores as what was saved, to the last digit. Where the data set's ids are texts, the
+entries of COCO's form carry "image_name" beside the number, and it decides.
 
 Files of other programs load too. COCO's image ids may also be texts: the data set's own ids or names of image files.
 
@@ -103,9 +104,14 @@ def coco_results(findings: Findings) -> list[dict]:
 
 
 def _coco_parts(findings: Findings):
-    """Yield the results of each image."""
-    for image_id, found in zip(findings.image_ids, findings.detections):
-        yield found.to_coco(image_id, findings.category_ids)
+    """Yield the results of each image.
+
+    A data set whose ids are texts is numbered while it is packed, and another pack may number it otherwise: its entries
+    name the image too.
+    """
+    for image_id, truth, found in zip(findings.image_ids, findings.truths, findings.detections):
+        named = {"image_name": truth.image_id} if isinstance(truth.image_id, str) else {}
+        yield [{**entry, **named} for entry in found.to_coco(image_id, findings.category_ids)]
 
 
 def _save_coco(path: str | os.PathLike, findings: Findings) -> None:
@@ -169,9 +175,13 @@ def _row(entry: object, images: dict, classes: dict) -> tuple:
     missing = [key for key in _KEYS if key not in entry]
     if missing:
         raise ValueError(f"has no {missing[0]}: found {_shown(list(entry))}, expected {', '.join(_KEYS)}")
-    image = _look_up(entry["image_id"], images)
+    key = "image_name" if "image_name" in entry else "image_id"
+    image = _look_up(entry[key], images)
     if image is None:
-        raise ValueError(f"image_id {_shown(entry['image_id'])} is not of the data set{_some(images)}")
+        raise ValueError(
+            f"{key} {_shown(entry[key])} is not of the data set{_some(images)}; images that were left out when it was"
+            " packed stand in its .skipped.csv"
+        )
     class_id = _look_up(entry["category_id"], classes)
     if class_id is None:
         raise ValueError(

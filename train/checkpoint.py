@@ -125,7 +125,7 @@ class Checkpoints:
             states: optimiser states.
             sums: of the epoch's losses so far, as JSON values.
         """
-        check_finite(params, f"epoch {epoch + 1} batch {batch}", self.prefix)
+        check_finite(params, f"epoch {epoch + 1} batch {batch}", self.last_good())
         entry = {"epoch": epoch, "batch": batch, "sums": sums}
         paths = _interrupted_paths(self.prefix, entry)
         entry["sha256"] = save_arrays(paths[0], join_params(*params))
@@ -238,7 +238,7 @@ def _interrupted_paths(prefix: str, entry: dict) -> tuple[Path, Path]:
     return Path(f"{stem}.params"), Path(f"{stem}.states")
 
 
-def check_finite(params: tuple[dict, dict], where: str, prefix: str) -> None:
+def check_finite(params: tuple[dict, dict], where: str, last_good: str) -> None:
     """Check that every parameter is finite before it is written over a good one.
 
     Raises:
@@ -248,6 +248,6 @@ def check_finite(params: tuple[dict, dict], where: str, prefix: str) -> None:
         for name, array in arrays.items():
             if not np.isfinite(array.asnumpy()).all():
                 raise TrainingError(
-                    f"{where}: parameter {name} is not finite; {prefix} keeps its last good checkpoint:"
-                    " lower --lr, raise --warmup-epochs or give --clip-gradient, then --resume"
+                    f"{where}: parameter {name} is not finite; {last_good}:"
+                    " lower --lr, raise --warmup-epochs or give --clip-gradient"
                 )

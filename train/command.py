@@ -22,7 +22,7 @@ from model.card import Card, read_card
 from train.checkpoint import Checkpoints
 from train.devices import DeviceGroup
 from train.flags import build_parser
-from train.from_flags import DEFAULT_SHAPE
+from train.from_flags import DEFAULT_SHAPE, watching
 from train.log import ResultsFile, attach_log_file, detach
 from train.log_folder import LogFolder, log_runs
 from train.log_values import texts_of
@@ -32,6 +32,7 @@ from train.monitor import LogSink, Monitor
 from train.observers import Observer
 from train.pictures import RunPictures
 from train.plan import Plan, input_shapes, plan_new, plan_resume, training_entry
+from train.settings import Watching
 from train.start import frozen_names
 from train.validation import Validation
 
@@ -74,9 +75,9 @@ def _train(args: argparse.Namespace, prefix: str, argv: list[str]) -> int:
     wanted = args.resume if args.resume not in ("-1", "0") else None
     contexts = _contexts(args, prefix, resumed=wanted is not None)
     plan = plan_resume(args, prefix, wanted, contexts) if wanted else plan_new(args, prefix, contexts)
-    args.command = shlex.join(["train.py", *argv])
-    log.info(args.command)
-    run = _make_run(plan, prefix, contexts, args)
+    typed = shlex.join(["train.py", *argv])
+    log.info(typed)
+    run = _make_run(plan, prefix, contexts, args, typed)
     try:
         try:
             run.train(plan.position)
@@ -118,14 +119,10 @@ def _resume_command(args: argparse.Namespace, prefix: str) -> str:
         parts += ["--gpus", args.gpus]
     if args.cpu:
         parts.append("--cpu")
-    if args.tensorboard:
-        parts.append("--tensorboard")
-    if args.monitor > 0:
-        parts += ["--monitor", str(args.monitor), "--pattern", args.pattern]
     return " ".join(shlex.quote(part) for part in parts)
 
 
-def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace) -> Run:
+def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace, typed: str) -> Run:
     """Build iterator, devices and validation from a plan; only then the prefix is written to."""
     settings, card, position = plan.settings, plan.card, plan.position
     batches = TrainingIterator(
@@ -149,36 +146,36 @@ def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace)
         validation = Validation(
             plan.val, plan.symbol, card, contexts[0], *rule, settings.loss, settings.batch_size
         )
+    watched = watching(args, card)
     checkpoints = plan.checkpoints or Checkpoints(prefix, card, settings.checkpoint_period)
     checkpoints.card = dataclasses.replace(
-        card, training=training_entry(settings, plan.train, card.training["results"])
+        card, training=training_entry(settings, plan.train, card.training["results"], watched)
     )
     logs = LogFolder.of_run(prefix, card.training["results"], position, batches.batches_per_epoch)
-    if args.tensorboard is None:
-        args.tensorboard = logs.begun  # as the run was begun
-    observers = _make_observers(plan, checkpoints.card, devices, logs, args)
+    observers = _make_observers(plan, checkpoints.card, devices, logs, watched, typed)
     checkpoints.begin(plan.symbol)
-    _trim(logs, continued=args.tensorboard)
+    _trim(logs, continued=watched.tensorboard)
     results = ResultsFile.open(Path(prefix).parent / card.training["results"], position.epoch)
     _describe(plan, batches, contexts, frozen)
-    bar = _make_bar(args.frequent)
+    bar = _make_bar(watched.batches(batches.batches_per_epoch))
     observers.append(RunPictures(results.path, card))
     return Run(settings, schedule, batches, feed, devices, checkpoints, results, validation, bar, observers)
 
 
 def _make_observers(
-    plan: Plan, card: Card, devices: DeviceGroup, logs: LogFolder, args: argparse.Namespace
+    plan: Plan, card: Card, devices: DeviceGroup, logs: LogFolder, watched: Watching, typed: str
 ) -> list[Observer]:
-    """Return what watches the run by the flags; nothing that an earlier run left is changed."""
+    """Return what watches the run; nothing that an earlier run left is changed."""
     observers, sink = [], LogSink()
-    if args.tensorboard:
+    if watched.tensorboard:
         from train.tensorboard import Board, TensorBoard
 
-        sink = Board(logs, log_runs(validated=plan.val is not None, monitored=args.monitor > 0))
-        texts = texts_of(args.command, card, plan.train, plan.val)
-        observers.append(TensorBoard(sink, texts, frequent=args.frequent))
-    if args.monitor > 0:
-        observers.append(Monitor(devices, every=args.monitor, pattern=args.pattern, sink=sink))
+        sink = Board(logs, log_runs(validated=plan.val is not None, monitored=watched.monitor > 0))
+        texts = texts_of(typed, card, plan.train, plan.val)
+        observers.append(TensorBoard(sink, texts, frequent=watched.batches(logs.batches_per_epoch)))
+        log.info(f"look at the run with: tensorboard --logdir {shlex.quote(str(logs.root))}")
+    if watched.monitor > 0:
+        observers.append(Monitor(devices, every=watched.monitor, pattern=watched.pattern, sink=sink))
     return observers
 
 

@@ -217,9 +217,9 @@ def _add_run(group) -> None:
     group.add_argument(
         "--frequent",
         type=int,
-        default=20,
         metavar="N",
-        help="batches between updates of the bar, and between the points of TensorBoard's curves",
+        help="batches between updates of the bar, and between the points of TensorBoard's curves (default 20, or a"
+        " fifth of an epoch where that is less)",
     )
 
 
@@ -229,19 +229,17 @@ def _add_watching(group) -> None:
         "--tensorboard",
         default=None,
         help="write curves, validation pictures and texts for TensorBoard into the folder logs beside the prefix;"
-        " a resumed run goes on as it began",
+        " a resumed run is watched as before",
     )
     group.add_argument(
         "--monitor",
         type=int,
-        default=0,
         metavar="N",
         help="every N batches look at weights, gradients and activations: histograms with --tensorboard, else"
         " lines in the log; 0 is off (default)",
     )
     group.add_argument(
         "--pattern",
-        default=".*",
         metavar="REGEX",
         help="what --monitor looks at, by the beginning of the name (default all)",
     )

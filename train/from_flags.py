@@ -9,7 +9,7 @@ import math
 
 from common import mx as runtime
 from common.errors import ConfigError
-from common.settings import with_flags
+from common.settings import from_known, with_flags
 from dataset.augmentation import recipe
 from dataset.iterator import default_workers
 from model.card import Card
@@ -17,7 +17,7 @@ from symbol.anchors import AnchorConfig
 from symbol.detection import DetectionConfig
 from symbol.loss import LossConfig
 from symbol.presets import NetworkConfig, network_config
-from train.settings import BASE_RATES, DEFAULT_RATE, RATE_SCALES, TrainSettings
+from train.settings import BASE_RATES, DEFAULT_RATE, RATE_SCALES, TrainSettings, Watching
 
 log = logging.getLogger(__name__)
 
@@ -145,3 +145,10 @@ def resumed_settings(args: argparse.Namespace, card: Card, prefix: str, contexts
         if before != after:
             log.info(f"changed on resume: {field.name} {before} -> {after}")
     return new
+
+
+def watching(args: argparse.Namespace, card: Card) -> Watching:
+    """Return how the run is watched: by flags, else as a resumed run's card says."""
+    kept = from_known(Watching, card.training.get("watching", {}), "watching")
+    flags = {name: f"--{name}" for name in ("tensorboard", "monitor", "pattern", "frequent")}
+    return with_flags(kept, args, flags)

@@ -22,10 +22,12 @@ from common.errors import ConfigError
 from common.files import read_json, write_json
 from train.checkpoint import Position
 from train.event_files import drop_from, others, own_files, remove_half_written
+from train.log import EpochSums
 
 BY_BATCH = ("train/scalar", "train/dist", "about")
 BY_EPOCH = ("train/epoch", "val/scalar", "val/roc", "val/images")
 _PLAIN_TABLE = "results.csv"
+_MOST_STEPS = 1 << 53
 
 
 def log_runs(*, validated: bool, monitored: bool) -> list[str]:
@@ -44,6 +46,7 @@ class LogFolder:
         start: batches trained before this run began or resumed.
         jump: what is added to the loop's count of batches to give the step in the logs.
         epoch: epochs finished before this run began or resumed.
+        batches_per_epoch: from here on.
         ends: finished epochs -> batches trained by then.
         window: sums of the batches that wait for the next point of the curves, where the run stopped; {} for none.
         before: our event files of earlier runs, by their folder ("train/scalar").
@@ -53,6 +56,7 @@ class LogFolder:
     start: int = 0
     jump: int = 0
     epoch: int = 0
+    batches_per_epoch: int = 0
     ends: dict[int, int] = field(default_factory=dict)
     window: dict = field(default_factory=dict)
     before: dict[str, list[Path]] = field(default_factory=dict)
@@ -77,7 +81,9 @@ class LogFolder:
         jump, start = begun - position.epoch * batches_per_epoch, begun + position.batch
         goes_on = position.batch > 0 and window.get("step") == start
         before = {run: own_files(root / run) for run in (*BY_BATCH, *BY_EPOCH)}
-        return cls(root, start, jump, position.epoch, ends, window if goes_on else {}, before)
+        return cls(
+            root, start, jump, position.epoch, batches_per_epoch, ends, window if goes_on else {}, before
+        )
 
     def trim(self, *, continued: bool) -> None:
         """Drop what the run will log again, and what an older run left, from the files of earlier runs.
@@ -107,11 +113,6 @@ class LogFolder:
                 " writable, or move it away"
             ) from error
 
-    @property
-    def begun(self) -> bool:
-        """Whether the run that goes on here was logged before."""
-        return self.start > 0 and bool(self.ends or any(self.before.values()))
-
     def others(self) -> list[Path]:
         """Return the event files of other programs that would be shown together with this run's."""
         return [path for run in self.before for path in others(self.root / run)]
@@ -134,5 +135,7 @@ def _read_steps(path: Path) -> tuple[dict[int, int], dict]:
         window = values["window"]
         if window:
             window = {"step": int(window["step"]), "sums": {k: float(v) for k, v in window["sums"].items()}}
-        return ends, window
+            EpochSums(**window["sums"])
+        if all(0 <= number < _MOST_STEPS for pair in ends.items() for number in pair):
+            return ends, window
     return {}, {}

@@ -169,7 +169,7 @@ class Run:
         self.devices.average_aux()
         params = self.devices.params()
         done, validated = epoch + 1, None
-        check_finite(params, f"epoch {done}", self.checkpoints.prefix)
+        check_finite(params, f"epoch {done}", self.checkpoints.last_good())
         last_step = done * self.batches.batches_per_epoch - 1
         row = sums.row(done, self.schedule.rate(last_step))
         entry = {"cls_loss": float(row["cls_loss"]), "loc_loss": float(row["loc_loss"])}

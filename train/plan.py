@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common.command import read_class_names
 from common.errors import CheckpointError, ConfigError, RecordError
+from common.files import is_locked
 from common.mx import mx
 from dataset.records import RecordDataset
 from model.card import TRAINING, Card, read_card
@@ -30,7 +31,7 @@ from train.from_flags import (
     resumed_detection,
     resumed_settings,
 )
-from train.settings import BASE_RATES, TrainSettings
+from train.settings import BASE_RATES, TrainSettings, Watching
 from train.start import initial_params, transfer
 
 log = logging.getLogger(__name__)
@@ -252,28 +253,45 @@ def _open_validation(path: str, class_names: tuple[str, ...]) -> RecordDataset |
     return val
 
 
-def training_entry(settings: TrainSettings, train: RecordDataset, results: str) -> dict:
+def training_entry(
+    settings: TrainSettings,
+    train: RecordDataset,
+    results: str,
+    watching: Watching = Watching(),  # noqa: B008 (frozen)
+) -> dict:
     """Return what the card says of the training; `results` is the name of the run's table."""
     return {
         "settings": settings.to_dict(),
         "images": len(train),
         "data_sha256": train.sha256(),
         "results": results,
+        "watching": dataclasses.asdict(watching),
     }
 
 
 def results_name(prefix: str) -> str:
-    """Return the name of a new run's table: results.csv, or NAME-results.csv where another run has the folder."""
-    name = Path(prefix).name
-    cards = (path.with_suffix("") for path in sorted(Path(prefix).parent.glob("*.json")) if path.stem != name)
-    for other in cards:
-        try:
-            card = None if other.name.endswith("-symbol") else read_card(other)
-        except CheckpointError:
-            continue  # a JSON file of another kind
-        if card is not None and "settings" in card.training and card.graph == TRAINING:
-            return f"{name}-results.csv"
-    return "results.csv"
+    """Return the name of a new run's table: results.csv, or NAME-results.csv where another run has the folder.
+
+    A run that replaces another at its prefix takes that one's table. One that has begun elsewhere in the folder and has
+    no card yet is known by its lock.
+    """
+    name, folder = Path(prefix).name, Path(prefix).parent
+    own = _run_at(prefix)
+    if own is not None and isinstance(own.training.get("results"), str):
+        return Path(own.training["results"]).name
+    locks = [path for path in folder.glob("*.lock") if path.name != f"{name}.lock"]
+    cards = [path.with_suffix("") for path in folder.glob("*.json") if path.stem != name]
+    taken = any(map(is_locked, locks)) or any(_run_at(other) is not None for other in cards)
+    return f"{name}-results.csv" if taken else "results.csv"
+
+
+def _run_at(prefix: str | Path) -> Card | None:
+    """Return the card of the run at a prefix; None where there is none, or a file of another kind."""
+    try:
+        card = None if Path(prefix).name.endswith("-symbol") else read_card(prefix)
+    except CheckpointError:
+        return None
+    return card if card is not None and "settings" in card.training and card.graph == TRAINING else None
 
 
 def input_shapes(

@@ -6,12 +6,14 @@ Stands beside the table and is drawn from it alone, so that it can be drawn agai
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.drawing import class_colours
 from common.files import write_bytes
 
+_LONGEST_NAME = 20  # letters, of a class in the legend
 _MOST_CLASSES = 20  # of which the average precision is drawn; more would hide the mean
 _LOSSES = (
     ("cls_loss", "classification", "C0", "-"),
@@ -50,7 +52,9 @@ def draw_results(path: Path, rows: Sequence[dict], title: str) -> None:
         one.grid(alpha=0.3)
         one.xaxis.get_major_locator().set_params(integer=True)
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=90)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # letters that no font here has become boxes
+        figure.savefig(stream, format="png", dpi=90)
     write_bytes(path, stream.getvalue())
 
 
@@ -71,7 +75,9 @@ def _draw_precision(axes, rows: Sequence[dict]) -> None:
         for name, colour in zip(names, class_colours(len(names))):
             epochs, values = column(rows, name)
             shade = tuple(part / 255 for part in colour)
-            axes.plot(epochs, values, color=shade, lw=1, label=_plain(name[3:]), marker=_marker(epochs))
+            axes.plot(
+                epochs, values, color=shade, lw=1, label=_plain(_short(name[3:])), marker=_marker(epochs)
+            )
     epochs, values = column(rows, "mAP")
     axes.plot(epochs, values, color="black", lw=2.5, label="mAP", marker=_marker(epochs))
     axes.set_title(f"average precision, best mAP {max(values):.3f}" if values else "average precision")
@@ -92,6 +98,11 @@ def _draw_rate(axes, rows: Sequence[dict]) -> None:
 def _marker(epochs: Sequence[int]) -> str:
     """Return a marker for curves of few points, which a line alone would hide."""
     return "o" if len(epochs) < 8 else ""
+
+
+def _short(name: str) -> str:
+    """Return a class name that leaves room for the curves."""
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
 
 
 def _plain(text: str) -> str:

@@ -15,6 +15,7 @@ from train.schedule import Schedule
 # mxnet-ssd's rates belong to a loss about four times smaller: its 0.004 is our 0.001.
 BASE_RATES = {"ssd7": 0.02}
 DEFAULT_RATE = 0.001
+_MOST_FREQUENT = 20  # batches, as mxnet-ssd
 MOST_WORKERS = 256  # decoding iterators; more are a slip of the finger
 RATE_SCALES = {"sgd": 1.0, "adam": 0.1, "rmsprop": 0.1}
 
@@ -133,3 +134,24 @@ class TrainSettings:
             return cls(**known)
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path}: its training settings are damaged: {error}") from error
+
+
+@dataclass(frozen=True)
+class Watching:
+    """How a run is watched: nothing of its result depends on it; the card keeps it, so that a resumed run goes on so.
+
+    Attributes:
+        tensorboard: write TensorBoard's logs.
+        monitor: batches between looks at weights, gradients and activations; 0 or less for none.
+        pattern: regular expression for what is looked at, matched from the beginning of the name.
+        frequent: batches of a point of the curves and of an update of the bar; 0 takes a fifth of an epoch, 20 at most.
+    """
+
+    tensorboard: bool = False
+    monitor: int = 0
+    pattern: str = ".*"
+    frequent: int = 0
+
+    def batches(self, batches_per_epoch: int) -> int:
+        """Return the batches of a point of the curves."""
+        return self.frequent if self.frequent > 0 else max(1, min(_MOST_FREQUENT, batches_per_epoch // 5))

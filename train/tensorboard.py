@@ -116,7 +116,7 @@ class Board:
             self._abandon()
             raise ConfigError(
                 f"--tensorboard: {folder.root}: cannot be written ({getattr(error, 'strerror', None) or error}):"
-                " make room or the folder writable, or leave the flag out"
+                " make room or the folder writable, or give --no-tensorboard"
             ) from error
         transformer = self._mxboard.writer.SummaryToEventTransformer
         self._writers = {run: transformer(file) for run, file in self._files.items()}

@@ -31,8 +31,8 @@ _SMALLEST_SIDE = 64  # pixels; no JPEG is shrunk below that to save bytes
 _SPACE = 600  # pixels of the longest side, left free where a picture is absent
 _JPEG_BYTES = 3_300_000  # of all pictures together; as text in the page they take a third more
 _QUALITIES = (85, 75, 65, 50, 35)
-_MOST_BOXES, _MOST_BELOW = 100, 40  # detections of a picture above and below the thresholds
-_FAINTEST = 0.05  # score that the page's slider can still bring up
+MOST_BOXES, MOST_BELOW = 100, 40  # detections of a picture above and below the thresholds
+FAINTEST = 0.05  # score that the page's slider can still bring up
 
 Pixels = Callable[[int], np.ndarray]
 
@@ -73,6 +73,7 @@ class Picture:
         size: (width, height) of that JPEG, or of the space to leave.
         boxes: truth first.
         mistakes: (kind, words), the heaviest first.
+        left_out: detections above the thresholds that are too many to draw.
         weight: of the mistakes together.
     """
 
@@ -82,6 +83,7 @@ class Picture:
     size: tuple[int, int]
     boxes: tuple[Box, ...]
     mistakes: tuple[tuple[str, str], ...]
+    left_out: int
     weight: float = 0.0
 
 
@@ -156,7 +158,10 @@ def _describe(
     boxes += _detection_boxes(found, verdicts, findings.class_names, size)
     heaviest_first = sorted(mistakes, key=lambda m: -_weight(shown.findings.detections[image], [m]))
     words = Counter((mistake.kind, in_words(mistake, shown.findings)) for mistake in heaviest_first)
-    return Picture(_title(findings, image), jpeg.uri, jpeg.absent, space, tuple(boxes), _counted(words))
+    left_out = max(0, len(shown.index[image]) - MOST_BOXES)
+    return Picture(
+        _title(findings, image), jpeg.uri, jpeg.absent, space, tuple(boxes), _counted(words), left_out
+    )
 
 
 def _counted(words: Counter) -> tuple[tuple[str, str], ...]:
@@ -237,10 +242,8 @@ def _detection_boxes(
 ) -> list[Box]:
     """Return an image's detections: those above the thresholds, and the best of the others for the slider."""
     above = [i for i, kind in enumerate(verdicts) if kind != "low"]
-    above = sorted(above, key=lambda i: verdicts[i] != "wrong")[:_MOST_BOXES]  # mistakes are kept first
-    low = [i for i, kind in enumerate(verdicts) if kind == "low" and found.score[i] >= _FAINTEST][
-        :_MOST_BELOW
-    ]
+    above = sorted(above, key=lambda i: verdicts[i] != "wrong")[:MOST_BOXES]  # mistakes are kept first
+    low = [i for i, kind in enumerate(verdicts) if kind == "low" and found.score[i] >= FAINTEST][:MOST_BELOW]
     places = _places(found.boxes, size)
     boxes = []
     for index in sorted(above + low):

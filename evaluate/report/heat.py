@@ -57,7 +57,7 @@ def draw_heat_map(matrix: np.ndarray, class_names: tuple[str, ...]) -> HeatMap:
     return HeatMap(
         cell,
         side,
-        (*names, "nothing there"),
+        (*names, "no match"),
         (*names, "missed"),
         tuple(_paths(levels)),
         counts,

@@ -48,6 +48,7 @@ def write_report(
     coco: COCOResult | None = None,
     pixels: Callable[[int], np.ndarray] | None = None,
     about: dict[str, str],
+    metric: str = "voc",
 ) -> Path:
     """Write index.html and thresholds.json.
 
@@ -59,6 +60,7 @@ def write_report(
         pixels: gives image i as (H, W, 3) uint8 RGB, in any size; None where the pictures are not at hand.
         about: what was evaluated, in the order to show ("model": "output/ssd", ...); "prefix" stands in the
             command that uses the thresholds.
+        metric: "coco" heads the page with COCO's AP, where it was taken; anything else with VOC's mAP.
 
     Returns:
         The path of index.html.
@@ -74,6 +76,7 @@ def write_report(
     thresholds = np.array([curve.threshold for curve in operating])
     context = {
         **_measures(findings, voc, coco, operating),
+        **sections.header(findings, voc, coco, metric),
         **_mistakes(findings, voc, thresholds, pixels),
         "about": about,
         "command": _command(about, folder / THRESHOLDS),
@@ -136,7 +139,6 @@ def _measures(
         "name": findings.name,
         "voc": voc,
         "coco": coco,
-        "tiles": sections.tiles(findings, voc, coco),
         "rows": rows,
         "mean": sections.mean_row(rows, voc, coco),
         "coco_columns": sections.COCO_COLUMNS if coco else (),
@@ -171,6 +173,7 @@ def _mistakes(
     return {
         "heat": heat.draw_heat_map(matrix, names),
         "names": names,
+        "drawn": (gallery.MOST_BOXES, gallery.MOST_BELOW, gallery.FAINTEST),
         "confused": heat.confused_pairs(matrix, names),
         "missed": heat.most_frequent(matrix[:-1, -1], objects, names),
         "invented": heat.most_frequent(matrix[-1, :-1], found, names),
@@ -193,9 +196,9 @@ def _analyse(findings: Findings, foreground: float) -> ErrorAnalysis:
 
 
 def _command(about: dict[str, str], thresholds: Path) -> str:
-    """Return the command that draws with the suggested thresholds."""
+    """Return the command that draws with the suggested thresholds; the reader fills in YOUR_PICTURES."""
     prefix = shlex.quote(about["prefix"]) if about.get("prefix") else "PREFIX"
-    return f"python demo.py --prefix {prefix} --thresh {shlex.quote(str(thresholds))}"
+    return f"python demo.py --prefix {prefix} --dir YOUR_PICTURES --thresh {shlex.quote(str(thresholds))}"
 
 
 def _render(context: dict) -> str:

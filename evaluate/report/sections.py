@@ -10,20 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.coco import COCOResult
+from evaluate.coco import AREAS, COCOResult
+from evaluate.console import figures_at_best, threshold_text
 from evaluate.error_analysis import ErrorAnalysis
 from evaluate.findings import Findings
 from evaluate.operating_points import OperatingCurve
 from evaluate.voc import VOCResult
 
-SMALL, MEDIUM = 32**2, 96**2  # square pixels; COCO's bounds of object areas
 _MOST_AFFECTED = 4  # classes named beside a kind of error
 
 # Kind of error -> title, what it is, what to do about it.
 ERRORS = {
     "missed": (
         "Missed",
-        "An object that no detection of any score comes near.",
+        "An object that no detection of any score takes, nor comes near enough to be “box off” or “class confused”.",
         (
             "Add pictures with such objects. If they are small, take a larger --data-shape or smaller default boxes"
             " (--anchor-sizes); look also whether they are found below the threshold."
@@ -50,7 +50,8 @@ ERRORS = {
         "A detection where no object is.",
         (
             "Look at the gallery first: it may be an object that was not labelled. Else add pictures of what fools the"
-            " detector, without objects, or raise the threshold."
+            " detector, without objects. A higher threshold hides such detections from whoever looks, but cannot raise"
+            " this mAP, which goes over all scores."
         ),
     ),
     "duplicate": (
@@ -68,12 +69,13 @@ ERRORS = {
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A row of the table by class; None where a value does not exist."""
+    """A row of the table by class; None where a value does not exist, for want of objects."""
 
     class_id: int
     name: str
     ap: float | None
     threshold: float
+    threshold_text: str
     precision: float | None
     recall: float | None
     f1: float | None
@@ -98,7 +100,8 @@ def class_rows(voc: VOCResult, curves: list[OperatingCurve], coco: COCOResult | 
                 result.name,
                 result.ap,
                 curve.threshold,
-                *(curve.at_best() or (None, None, None)),
+                threshold_text(curve),
+                *figures_at_best(result, curve),
                 result.objects,
                 result.difficult + result.crowds,
                 result.detections,
@@ -109,7 +112,7 @@ def class_rows(voc: VOCResult, curves: list[OperatingCurve], coco: COCOResult | 
 
 
 def mean_row(rows: list[ClassRow], voc: VOCResult, coco: COCOResult | None) -> dict:
-    """Return the table's last row: means over the classes that have a value, and sums."""
+    """Return the table's last row: means over the classes that have objects, and sums."""
     stats = coco.stats if coco else {}
     return {
         "ap": voc.mean,
@@ -160,22 +163,24 @@ def size_rows(findings: Findings, coco: COCOResult | None) -> list[dict]:
     """Return AP and AR of COCO by size of object, with the number of objects that count.
 
     Returns:
-        {"name", "range", "objects", "ap", "ar"} of small, medium and large; empty without COCO's measure.
+        {"name", "range", "objects", "classes" (that have such objects), "ap", "ar"} of small, medium and large;
+        empty without COCO's measure.
     """
     if coco is None:
         return []
     areas = [truth.areas[~(truth.crowd | truth.difficult)] for truth in findings.truths]
     areas = np.concatenate([np.zeros(0), *areas])
     ranges = (
-        ("small", "up to 32 × 32 px", 0, SMALL),
-        ("medium", "32 × 32 to 96 × 96 px", SMALL, MEDIUM),
-        ("large", "from 96 × 96 px", MEDIUM, np.inf),
+        ("small", "up to 32 × 32 px", *AREAS["small"]),
+        ("medium", "32 × 32 to 96 × 96 px", *AREAS["medium"]),
+        ("large", "from 96 × 96 px", *AREAS["large"]),
     )
     return [
         {
             "name": name,
             "range": text,
-            "objects": int(np.count_nonzero((low <= areas) & (areas < high))),
+            "objects": int(np.count_nonzero((low <= areas) & (areas <= high))),
+            "classes": sum(getattr(c, f"ap_{name}") is not None for c in coco.by_class),
             "ap": coco.stats[f"AP{name}"],
             "ar": coco.stats[f"AR{name}"],
         }
@@ -194,18 +199,29 @@ def coco_rows(coco: COCOResult) -> list[tuple[str, float | None, str]]:
     ]
 
 
-def tiles(findings: Findings, voc: VOCResult, coco: COCOResult | None) -> list[tuple[str, str, str]]:
-    """Return the few numbers beside the mAP, as (what, value, small print)."""
+def header(findings: Findings, voc: VOCResult, coco: COCOResult | None, metric: str) -> dict:
+    """Return the page's large number and the smaller ones beside it.
+
+    Args:
+        findings: truth and detections.
+        voc: their score by VOC's rule.
+        coco: their score by COCO's rule, or None.
+        metric: "coco" makes COCO's AP the large number, anything else VOC's mAP.
+
+    Returns:
+        "headline": (name, value or None, how it is measured), "tiles": [(what, value, small print)].
+    """
+    rule = "11 points" if voc.metric == "voc07" else "area"
+    measures = [("mAP", voc.mean, f"VOC, {rule}, IoU {voc.iou_threshold:g}")]
+    if coco is not None:
+        measures.insert(metric != "coco", ("COCO AP", coco.stats["AP"], "mean over IoU 0.50 to 0.95"))
     objects = sum(result.objects for result in voc.classes)
     neutral = sum(result.difficult + result.crowds for result in voc.classes)
-    values = [
-        ("Metric", "VOC", "11 points" if voc.metric == "voc07" else "area"),
-        ("IoU", f"{voc.iou_threshold:g}", "or more"),
+    tiles = [(name, f"{value:.4f}", how) for name, value, how in measures[1:] if value is not None]
+    tiles += [
         ("Images", f"{voc.images:,}", ""),
         ("Objects", f"{objects:,}", f"+ {neutral:,} neutral" if neutral else ""),
         ("Classes", f"{len(voc.classes):,}", ""),
         ("Detections", f"{sum(map(len, findings.detections)):,}", ""),
     ]
-    if coco is not None and coco.stats["AP"] is not None:
-        values.insert(2, ("COCO AP", f"{coco.stats['AP']:.4f}", ""))
-    return values
+    return {"headline": measures[0], "tiles": tiles}

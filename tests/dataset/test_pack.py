@@ -15,6 +15,8 @@ from dataset.pack import pack
 from dataset.prepare_image import PackOptions
 from dataset.record_io import MAGIC
 from dataset.records import RecordDataset
+from dataset.scenes import write_scenes
+from dataset.voc import read_voc
 
 FILES = (".rec", ".idx", ".lst", ".gt.json", ".skipped.csv", ".json")
 
@@ -73,10 +75,10 @@ def test_image_that_holds_the_magic_number_survives(voc, tools, tmp_path):
 def test_truth_is_a_coco_file(packed, capsys):
     coco = COCO(str(packed.with_name("train.gt.json")))
     assert [category["name"] for category in coco.loadCats([1, 2])] == ["cat", "dog"]
-    assert coco.loadImgs([1])[0] == {
-        **{"id": 1, "record": 1, "name": "b", "file_name": "JPEGImages/b.jpg", "width": 100, "height": 50}
+    assert coco.loadImgs([2])[0] == {
+        **{"id": 2, "record": 1, "name": "b", "file_name": "JPEGImages/b.jpg", "width": 100, "height": 50}
     }
-    found = coco.loadAnns(coco.getAnnIds(imgIds=[0]))
+    found = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     assert [entry["bbox"] for entry in found] == [[4, 4, 26, 36], [9, 7, 55, 41]]
     assert [entry["difficult"] for entry in found] == [0, 1]
     assert [entry["area"] for entry in found] == [26 * 36, 55 * 41]
@@ -247,3 +249,17 @@ def test_full_disk_is_a_config_error_and_keeps_the_old_records(packed, voc, monk
         voc.pack(packed)
     assert contents(packed) == before
     assert len(list(packed.parent.iterdir())) == len(FILES)
+
+
+def test_numbers_of_images_do_not_depend_on_the_order_of_packing(tmp_path):
+    """Saved results name images by these numbers: packed again with another seed, they must mean the same images."""
+    write_scenes(tmp_path / "scenes", 6, seed=1, size=(64, 64), set_name="train", empty_share=0.0)
+    annotations = read_voc(tmp_path / "scenes", ["train"])
+    numbers = []
+    for seed in (0, 1):
+        pack(annotations, tmp_path / f"{seed}.lst", options=PackOptions(seed=seed))
+        truth = json.loads((tmp_path / f"{seed}.gt.json").read_text())
+        numbers.append({image["name"]: image["id"] for image in truth["images"]})
+    assert numbers[0] == numbers[1]
+    assert sorted(numbers[0].values()) == [1, 2, 3, 4, 5, 6]
+    assert sorted(numbers[0], key=numbers[0].get) == sorted(numbers[0])

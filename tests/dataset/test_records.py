@@ -61,7 +61,7 @@ def test_numbers_of_images_and_classes_come_from_the_truth(voc, tmp_path):
 
 def test_numbers_of_classes_and_images_without_own_ones(packed):
     dataset = RecordDataset(packed)
-    assert (dataset.category_ids, dataset.image_ids, dataset.set_name) == ((1, 2), (0, 1, 2, 3, 4), "train")
+    assert (dataset.category_ids, dataset.image_ids, dataset.set_name) == ((1, 2), (1, 2, 3, 4, 5), "train")
 
 
 @pytest.mark.parametrize("what", ["category_ids", "image_ids"])

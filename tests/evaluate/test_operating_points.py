@@ -71,7 +71,7 @@ def test_every_point_is_what_scoring_above_that_score_gives(images):
 def test_suggested_threshold_gives_the_best_f1(images):
     curve, whole = curve_of(images)
     if curve.best is None:
-        assert not whole.objects or not len(whole.scores) or curve.f1.max() == 0
+        assert not whole.objects or not (whole.scores > 0).any() or curve.f1.max() == 0
         assert curve.threshold == 0.5
         assert curve.at_best() is None
         return
@@ -95,3 +95,23 @@ def test_class_without_detections_or_objects_has_no_best():
     for images in ([((""), [])], [((), [(0, 0.5)])], [(("",), [(3, 0.5)])]):
         curve, _ = curve_of(images)
         assert (curve.best, curve.threshold, curve.at_best()) == (None, 0.5, None)
+
+
+@pytest.mark.parametrize("score", [0.5003, 0.5, 0.505, 0.0123, 0.999, 1e-6])
+def test_threshold_below_the_lowest_score_stays_near_it(score):
+    """Detections under the evaluation's own threshold were not counted: a lower one would promise what nobody saw."""
+    curve, _ = curve_of([([""], [(0, score)])])
+    assert 0.98 * np.float32(score) <= curve.threshold < np.float32(score)
+
+
+def test_threshold_of_a_cut_evaluation_is_not_far_below_the_cut():
+    curve, _ = curve_of([(["", ""], [(0, 0.6003), (1, 0.6103)])])
+    assert curve.threshold == 0.6
+
+
+@pytest.mark.parametrize("lowest", [0.0, -3.0])
+def test_scores_of_nothing_or_less_are_not_promised(lowest):
+    """A threshold is 0 or more, and draws what lies above it."""
+    curve, _ = curve_of([(["", ""], [(0, 0.5), (1, lowest)])])
+    assert (curve.threshold, curve.at_best()[1]) == (0.25, 0.5)
+    assert curve_of([([""], [(0, lowest)])])[0].best is None

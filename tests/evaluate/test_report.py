@@ -72,11 +72,12 @@ def grey(index):
     return np.full((50, 100, 3), 90, np.uint8)
 
 
-def report(folder, value, *, coco=True, pixels=grey, metric="voc", about=None):
+def report(folder, value, *, coco=True, pixels=grey, metric="voc", about=None, head="voc"):
     """Write a report; return its path, its text and the VOC result."""
     voc = score(value, metric=metric)
     measured = evaluate_coco(value) if coco else None
-    path = write_report(folder, value, voc=voc, coco=measured, pixels=pixels, about=about or {})
+    about = about or {}
+    path = write_report(folder, value, voc=voc, coco=measured, pixels=pixels, about=about, metric=head)
     return path, path.read_text(encoding="utf-8"), voc
 
 
@@ -161,7 +162,7 @@ def test_every_class_is_named_with_the_numbers_of_the_evaluation(tmp_path):
     assert list(rows) == list(NAMES)
     for result in voc.classes:
         curve = operating_curve(result)
-        best = curve.at_best() or ("", "", "")
+        best = curve.at_best() or ((0, 0, 0) if result.objects else ("", "", ""))
         expected = ["" if result.ap is None else result.ap, curve.threshold, *best]
         expected += [result.objects, result.difficult + result.crowds, result.detections]
         stated = [value if value == "" else float(value) for value in rows[result.name][: len(expected)]]
@@ -179,6 +180,47 @@ def test_coco_columns_are_those_of_the_coco_result(tmp_path):
     assert f"{coco.stats['AP']:.4f}" in text
 
 
+@pytest.mark.parametrize(
+    ("head", "coco", "large"), [("coco", True, "AP"), ("voc", True, "mAP"), ("coco", False, "mAP")]
+)
+def test_large_number_is_of_the_metric_asked_for(tmp_path, head, coco, large):
+    value = world()
+    _, text, voc = report(tmp_path, value, coco=coco, head=head)
+    expected = {"AP": evaluate_coco(value).stats["AP"], "mAP": voc.mean}
+    assert expected["AP"] != expected["mAP"]
+    assert float(re.search(r'id="map" data-v="(.*?)"', text).group(1)) == expected[large]
+    header = Page(text[text.index("<header") : text.index("</header>") + 9]).text
+    assert header.count(f"{voc.mean:.4f}") == 1
+    assert header.count(f"{expected['AP']:.4f}") == int(coco)
+
+
+def test_class_with_objects_of_which_none_is_found_counts_as_zero_in_the_means(tmp_path):
+    value = findings(
+        [truth((0, 10, 10, 60, 60), (1, 100, 10, 180, 90))],
+        [found((0, 0.9, 10, 10, 60, 60), names=("found", "lost", "absent"))],
+        ("found", "lost", "absent"),
+    )
+    _, text, voc = report(tmp_path, value, coco=False)
+    foot = Page(text[text.index("<tfoot>") : text.index("</tfoot>") + 8]).text.split()
+    assert foot[:6] == ["mean,", "sum", "0.5000", "0.500", "0.500", "0.500"]
+    assert voc.mean == 0.5
+    rows = table_rows(text)
+    assert rows["lost"][:5] == ["0.0", "0.5", "0.0", "0.0", "0.0"]
+    assert rows["absent"][:5] == ["", "0.5", "", "", ""]
+    assert Page(text).text.count("0.5, no data") == 2
+
+
+def test_detections_too_many_to_draw_are_counted(tmp_path):
+    rows = [(0, 0.9 - i / 1000, i, 10, i + 9, 90) for i in range(103)]
+    value = findings([truth((0, 150, 10, 199, 99))], [found(*rows, names=("a",))], ("a",))
+    voc = score(value)
+    assert operating_curve(voc.classes[0]).threshold == 0.5
+    _, text, _ = report(tmp_path, value, coco=False)
+    assert "3 more detections above the thresholds not drawn" in Page(text).text
+    _, text, _ = report(tmp_path, world())
+    assert "not drawn" not in Page(text).text
+
+
 def test_without_coco_the_page_says_so_and_has_no_columns_of_it(tmp_path):
     _, text, _ = report(tmp_path, world(), coco=False)
     assert all(len(values) == 8 for values in table_rows(text).values())
@@ -192,9 +234,12 @@ def test_thresholds_file_is_one_that_demo_reads(tmp_path):
     assert thresholds[3] == 0.5  # nothing to choose by
 
 
-def test_command_names_the_thresholds_file(tmp_path):
+def test_command_is_one_that_demo_takes_and_names_the_thresholds_file(tmp_path):
     _, text, _ = report(tmp_path / "my report", world(), about={"prefix": "output/ssd"})
-    assert f"--prefix output/ssd --thresh '{tmp_path}/my report/thresholds.json'" in Page(text).text
+    assert (
+        f"--prefix output/ssd --dir YOUR_PICTURES --thresh '{tmp_path}/my report/thresholds.json'"
+        in Page(text).text
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,6 +405,52 @@ def test_cell_of_the_confusion_matrix_is_read_out(tmp_path, browser):
     side = ground.rect["width"] / 5
     ActionChains(browser).move_to_element_with_offset(ground, 0, -round(side)).perform()  # row 1, column 2
     assert browser.find_element(By.ID, "cell").text == 'quo"te & 猫 taken for plain: 1 (50.0 % of 2)'
+
+
+def test_chart_reads_out_the_curves_and_not_the_pointer(tmp_path, browser):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+
+    names = ("good", "late")
+    value = findings(
+        [truth((0, 10, 10, 60, 60), (1, 100, 10, 180, 90))],
+        [found((0, 0.9, 10, 10, 60, 60), (1, 0.6, 0, 0, 5, 5), (1, 0.4, 100, 10, 180, 90), names=names)],
+        names,
+    )
+    path, _, _ = report(tmp_path, value)
+    browser.get(path.as_uri())
+    chart = browser.find_element(By.CSS_SELECTOR, ".chart[data-key=f1]")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    catch = chart.find_element(By.CSS_SELECTOR, ".catch")
+    width, height = catch.rect["width"], catch.rect["height"]
+    for across, up, late in ((0.2, 0.1, "0.67"), (0.2, 0.9, "0.67"), (0.5, 0.5, "0.00"), (0.95, 0.5, "0.00")):
+        x, y = round((across - 0.5) * width), round((0.5 - up) * height)
+        ActionChains(browser).move_to_element_with_offset(catch, x, y).perform()
+        said = chart.find_element(By.CSS_SELECTOR, ".readout").text
+        good = "1.00" if across < 0.9 else "0.00"
+        mean = f"{(float(good) + (2 / 3 if late == '0.67' else 0)) / 2:.2f}"
+        assert sorted(said.split(": ")[1].split(" · ")) == [f"good {good}", f"late {late}", f"mean {mean}"]
+        assert said.startswith(f"F1 at score threshold {across:.2f}")
+
+
+def test_class_names_of_the_matrix_stay_in_view_on_a_phone(tmp_path, browser):
+    from selenium.webdriver.common.by import By
+
+    names = tuple(f"class {i}" for i in range(30))
+    value = findings([truth((0, 10, 10, 60, 60))], [found((0, 0.9, 10, 10, 60, 60), names=names)], names)
+    path, _, _ = report(tmp_path, value, coco=False)
+    browser.set_window_size(500, 800)
+    browser.get(path.as_uri())
+    scroll = browser.find_element(By.CSS_SELECTOR, ".heatbox .scroll")
+    label = browser.find_elements(By.CSS_SELECTOR, ".heat.names .label")[0]
+    cells = browser.find_element(By.CSS_SELECTOR, ".heat.cells")
+    label_before, cells_before = label.rect["x"], cells.rect["x"]
+    browser.execute_script("arguments[0].scrollLeft = 200", scroll)
+    assert cells.rect["x"] == pytest.approx(cells_before - 200, abs=1)
+    assert label.rect["x"] == pytest.approx(label_before, abs=1)
+    ground = browser.find_element(By.CSS_SELECTOR, ".heat .ground").rect
+    middle = label.rect["y"] + label.rect["height"] / 2  # beside its row: both drawings have one scale
+    assert ground["y"] < middle < ground["y"] + ground["height"] / 31
 
 
 def test_difficult_objects_that_were_counted_are_judged_like_all_others(tmp_path):

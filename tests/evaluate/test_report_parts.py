@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from common.structures import Detections, Sample
+from evaluate.coco import evaluate_coco
 from evaluate.error_analysis import analyse_errors
 from evaluate.findings import Findings
 from evaluate.operating_points import operating_curve
@@ -267,3 +268,11 @@ def test_table_by_class_states_precision_and_recall_above_the_threshold():
     assert len(kept) == 2
     assert (rows[0].precision, rows[0].recall, rows[0].f1) == (1.0, 1.0, 1.0)
     assert rows[1].precision is None
+
+
+def test_sizes_state_how_many_objects_and_classes_they_are_of():
+    small, large = (0, 0, 10, 10), (0, 0, 150, 150)
+    truths = [sample([(0, small), (1, large)]), sample([(0, large), (0, small)])]
+    findings = Findings(truths, [seen([])] * 2, NAMES, (1, 2), (0, 1), "val")
+    rows = sections.size_rows(findings, evaluate_coco(findings))
+    assert [(row["objects"], row["classes"]) for row in rows] == [(2, 1), (0, 0), (2, 2)]

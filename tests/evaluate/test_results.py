@@ -122,9 +122,10 @@ def test_coco_form_is_the_known_one(tmp_path):
     live = findings(
         [detections([(1, 0.75, (10, 20, 30.5, 60)), (0, 0.5, (0, 0, 1, 1))])] + [detections([])] * 4
     )
+    image = {"image_id": 7, "image_name": "2007_000027"}  # a text names it, so the number is the pack's own
     assert coco_results(live) == [
-        {"image_id": 7, "category_id": 1, "bbox": [10.0, 20.0, 20.5, 40.0], "score": 0.75},
-        {"image_id": 7, "category_id": 44, "bbox": [0.0, 0.0, 1.0, 1.0], "score": 0.5},
+        {**image, "category_id": 1, "bbox": [10.0, 20.0, 20.5, 40.0], "score": 0.75},
+        {**image, "category_id": 44, "bbox": [0.0, 0.0, 1.0, 1.0], "score": 0.5},
     ]
     save_results(tmp_path / "a.json", live)
     assert json.loads((tmp_path / "a.json").read_text()) == coco_results(live)
@@ -412,3 +413,24 @@ def test_any_json_or_text_is_loaded_or_refused_in_words(name, tmp_path_factory):
             load_results(path, nothing())
 
     check()
+
+
+def test_results_of_images_with_names_survive_another_numbering(tmp_path):
+    """Another pack of the same data numbers its images otherwise: the names decide."""
+    truths = [
+        Sample(Path(f"{name}.jpg"), (100, 50), [[0, 0, 9, 9]], [0], [False], image_id=name) for name in "ab"
+    ]
+    found = [
+        Detections(
+            np.array([0]),
+            np.array([score], np.float32),
+            np.array([[0, 0, 9, 9]], np.float32),
+            (100, 50),
+            ("x",),
+        )
+        for score in (0.5, 0.25)
+    ]
+    save_results(tmp_path / "r.json", Findings(truths, found, ("x",), (1,), (1, 2)))
+    again = Findings(truths[::-1], found, ("x",), (1,), (1, 2))
+    loaded = load_results(tmp_path / "r.json", again)
+    assert [float(one.score[0]) for one in loaded.detections] == [0.25, 0.5]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from common.files import read_json
+from common.files import exclusive_lock, read_json
 
 
 def test_two_runs_in_one_folder_keep_a_table_each(trainer, records):
@@ -16,6 +16,25 @@ def test_two_runs_in_one_folder_keep_a_table_each(trainer, records):
     assert trainer.run("--prefix", str(folder / "a"), "--resume", "--end-epoch", "2") == 0
     assert len((folder / "results.csv").read_text().splitlines()) == 3
     assert len((folder / "b-results.csv").read_text().splitlines()) == 2
+
+
+def test_run_beside_one_that_has_only_begun_keeps_a_table_of_its_own(trainer, records):
+    """Two runs started at once: the other one has its lock and no card yet."""
+    folder = trainer.folder / "both"
+    with exclusive_lock(folder / "a.lock", "a"):
+        flags = (*trainer.data(val=False), "--batch-size", "12", "--end-epoch", "1")
+        assert trainer.run(*flags, "--prefix", str(folder / "b")) == 0
+    assert {path.name for path in folder.glob("*.csv")} == {"b-results.csv"}
+
+
+def test_run_that_replaces_another_takes_its_table(trainer, records):
+    folder = trainer.folder / "both"
+    flags = (*trainer.data(val=False), "--batch-size", "12")
+    for name in ("a", "b"):
+        assert trainer.run(*flags, "--end-epoch", "1", "--prefix", str(folder / name)) == 0
+    assert trainer.run(*flags, "--end-epoch", "2", "--prefix", str(folder / "a"), "--overwrite") == 0
+    assert {path.name for path in folder.glob("*.csv")} == {"results.csv", "b-results.csv"}
+    assert len((folder / "results.csv").read_text().splitlines()) == 3
 
 
 def test_folder_of_the_users_with_the_name_of_the_copies_stays(trainer, records):

@@ -76,7 +76,7 @@ def test_parameter_spoilt_by_an_epochs_last_update_is_not_saved(trainer, monkeyp
     assert trainer.new("run", "--end-epoch", "3", val=val) == 2
     error = error_line(capfd)
     assert "epoch 2: parameter conv3_weight is not finite" in error
-    assert "keeps its last good checkpoint" in error
+    assert "is the last good checkpoint" in error
     assert trainer.card("run").last == 1
     assert trainer.files("run") == {"ssd-0001.params", "ssd-0001.states"}
     assert [row["epoch"] for row in trainer.rows("run")] == ["1"]

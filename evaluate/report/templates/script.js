@@ -96,6 +96,20 @@
     for (let i = 0; i + 1 < numbers.length; i += 2) points.push([numbers[i], numbers[i + 1]]);
     return points;
   }
+  // Return the height of a line of points at x, of upright steps the end nearest to y; null where the line is not.
+  function heightAt(x, y, points) {
+    let found = null;
+    for (let i = 1; i < points.length; i += 1) {
+      const [ax, ay] = points[i - 1];
+      const [bx, by] = points[i];
+      if (x < Math.min(ax, bx) || x > Math.max(ax, bx)) continue;
+      const heights = ax === bx ? [ay, by] : [ay + (by - ay) * (x - ax) / (bx - ax)];
+      heights.forEach((height) => {
+        if (found === null || Math.abs(height - y) < Math.abs(found - y)) found = height;
+      });
+    }
+    return found;
+  }
   // Return the squared distance of a point from a line of points.
   function distance(x, y, points) {
     let best = Infinity;
@@ -113,39 +127,50 @@
     const readout = one(".readout", figure), quiet = readout.textContent;
     const width = Number(catcher.getAttribute("width")), height = Number(catcher.getAttribute("height"));
     const labels = all(".axis", figure).map((label) => label.textContent);
-    let lines = null;
+    let lines = null, mean = null;
     const leave = () => { warm(null); readout.textContent = quiet; cross.setAttribute("d", ""); };
     svg.addEventListener("pointermove", (event) => {
       const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(catcher.getScreenCTM().inverse());
       if (at.x < 0 || at.y < 0 || at.x > width || at.y > height) return leave();
-      lines = lines || all(".line", figure).map((line) => [line.dataset.c, pointsOf(one(".main", line))]);
+      lines = lines || all(".line", figure).map((line) => [line.dataset.c, pointsOf(one(".main", line)), line]);
+      mean = mean || all(".meanline", figure).map(pointsOf);
       let id = null, nearest = 55 ** 2;
       lines.forEach(([other, points]) => {
         const gap = distance(at.x, at.y, points);
         if (gap < nearest) { nearest = gap; id = other; }
       });
       warm(id);
-      cross.setAttribute("d", `M${at.x} 0V${height}M0 ${at.y}H${width}`);
-      const name = document.createElement("b");
-      name.textContent = id === null ? "" : `${names.get(id)}  `;
-      const place = `${labels[0]} ${(at.x / width).toFixed(2)}, ${labels[1]} ${(1 - at.y / height).toFixed(2)}`;
-      readout.replaceChildren(name, place);
+      cross.setAttribute("d", `M${at.x} 0V${height}`);
+      const value = (points) => {
+        const y = heightAt(at.x, at.y, points);
+        return y === null ? "–" : (1 - y / height).toFixed(2);
+      };
+      const parts = [`${labels[1]} at ${labels[0]} ${(at.x / width).toFixed(2)}: `];
+      const add = (text, tag) => {
+        const name = document.createElement(tag);
+        name.textContent = text;
+        parts.push(parts.length > 1 ? " · " : "", name);
+      };
+      lines.filter(([other, , line]) => other === id || line.classList.contains("on"))
+        .forEach(([other, points]) => add(`${names.get(other)} ${value(points)}`, other === id ? "b" : "span"));
+      mean.forEach((points) => add(`mean ${value(points)}`, "span"));
+      readout.replaceChildren(...parts);
     });
     svg.addEventListener("pointerleave", leave);
   }
 
   // Confusion matrix: the cell under the pointer in words.
-  const heat = one(".heat"), cell = one("#cell");
+  const heat = one(".heat.cells"), cell = one("#cell");
   if (heat && cell) {
     const { names, counts } = JSON.parse(one("#matrix").textContent);
     const [left, top, side] = ["left", "top", "cell"].map((key) => Number(heat.dataset[key]));
-    const cursor = one(".cursor", heat), labels = all(".label", heat), idle = cell.textContent, last = names.length;
+    const cursor = one(".cursor", heat), labels = [...all(".label", heat), ...all(".names .label")], idle = cell.textContent, last = names.length;
     const sums = counts.map((row) => row.reduce((sum, count) => sum + count, 0));
     const say = (row, column) => {
       const count = counts[row][column];
       const share = sums[row] ? ` (${(100 * count / sums[row]).toFixed(1)} % of ${sums[row]})` : "";
       if (row === last && column === last) return "nothing there and nothing found: not counted";
-      if (row === last) return `${names[column]} found where nothing is: ${count}${share}`;
+      if (row === last) return `${names[column]} left without an object: ${count}${share}`;
       if (column === last) return `${names[row]} missed: ${count}${share}`;
       if (row === column) return `${names[row]} found as such: ${count}${share}`;
       return `${names[row]} taken for ${names[column]}: ${count}${share}`;
@@ -175,7 +200,7 @@
     one(".controls output").textContent = custom ? Number(slider.value).toFixed(2) : "suggested";
     suggested.disabled = !custom;
     all("[data-s]", gallery).forEach((part) => {
-      part.classList.toggle("faded", custom && Number(part.dataset.s) <= Number(slider.value));
+      part.classList.toggle("faded", custom && Number(part.dataset.s) < Number(slider.value));
     });
   }
   if (slider) {
