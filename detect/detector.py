@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class Result:
 class Detector:
     """Finds objects in images.
 
-    Not to be shared between threads; several Detectors in several threads are fine.
+    `detect` may be called from several threads, and answers them one after the other; `stream` belongs to one thread at
+    a time. Several Detectors in several threads compute at once.
 
     Args:
         prefix: of the saved detector, without "-symbol.json"; or an ONNX file that deploy.py wrote, "MODEL.onnx".
@@ -98,6 +100,7 @@ class Detector:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size!r}, expected a whole number of 1 or more")
         self.prefix, self.epoch, self.batch_size = saved.prefix, saved.epoch, batch_size
+        self._one_at_a_time = threading.Lock()
         if isinstance(saved, OnnxDetector):
             self._plan: Plan | OnnxPlan = make_onnx_plan(saved, settings)
             self._executors = OnnxExecutors(saved, self.card.detection.score_threshold)
@@ -163,7 +166,8 @@ class Detector:
             isinstance(images, np.ndarray) and images.ndim < 4
         )
         sources = [images] if single else images
-        results = [result.detections for result in self.stream(sources, batch_size)]
+        with self._one_at_a_time:  # a graph's outputs hold until its next batch
+            results = [result.detections for result in self.stream(sources, batch_size)]
         if normalised:
             results = [_normalised(found) for found in results]
         return results[0] if single else results

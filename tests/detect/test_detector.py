@@ -417,3 +417,29 @@ def test_soft_nms_is_refused_for_onnx_files(toy, tmp_path):
     with pytest.raises(ConfigError, match="soft_nms_sigma: NMS is built into .*toy.onnx"):
         Detector(tmp_path / "toy.onnx", soft_nms_sigma=0.5)
     assert len(Detector(tmp_path / "toy.onnx", soft_nms_sigma=0).detect(paint("red", "", "", "blue"))) == 2
+
+
+def test_one_detector_answers_several_threads_each_its_own_picture(toy):
+    """As a web server's handlers call it."""
+    detector = cpu_detector(toy)
+    names = [
+        ("red", "black", "black", "black"),
+        ("black", "green", "black", "black"),
+        ("black", "black", "blue", "black"),
+    ]
+    pictures = [paint(*quarters) for quarters in names]
+    expected = [as_set(detector.detect(picture)) for picture in pictures]
+    wrong = []
+
+    def ask(number):
+        for turn in range(20):
+            which = (number + turn) % len(pictures)
+            if as_set(detector.detect(pictures[which])) != expected[which]:
+                wrong.append((number, turn))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
