@@ -1,6 +1,7 @@
 """What every command shares: flags that read old scripts, one-line errors, exit codes.
 
-Exit codes: 0 done, 1 a check found something, 2 bad input or set-up, 130 stopped by the user.
+Exit codes: 0 done, 1 a check found something, 2 bad input or set-up, 130 stopped by the user (143, 129: by SIGTERM,
+SIGHUP, where a command finishes what is begun).
 """
 
 from __future__ import annotations

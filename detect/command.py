@@ -37,7 +37,7 @@ def build_parser() -> CommandParser:
         description="Find objects in pictures or videos and draw them. Without any flag: the detector that ships with"
         " the project, on scenes that it draws itself.",
         epilog="What cannot be decoded, a picture or a frame, is reported and left out; then the exit code is 2."
-        " Ctrl-C finishes the files that are begun; then it is 130.",
+        " Ctrl-C, SIGTERM and SIGHUP finish the files that are begun; then it is 130, 143, 129.",
     )
     _add_source_flags(parser)
     _add_result_flags(parser)
@@ -150,11 +150,25 @@ def _check(args: argparse.Namespace, kind: str) -> None:
         "--ext": args.ext is not None and not args.images,
         "--host": args.host is not None and kind != "serve",
         "--port": args.port is not None and kind != "serve",
-        "--show": args.show and kind == "serve",
+        **{
+            flag: bool(value) and kind == "serve"
+            for flag, value in (
+                ("--show", args.show),
+                ("--classes", args.classes is not None),
+                ("--max-det", args.max_det is not None),
+                ("--save-results", args.save_results is not None),
+                ("--truth", args.truth is not None),
+                ("--save-txt", args.save_txt),
+                ("--save-crop", args.save_crop),
+            )
+        },
     }
-    use = {"--ext": "--images", "--host": "--serve", "--port": "--serve", "--show": "pictures and videos"}
+    use = {"--ext": "--images", "--host": "--serve", "--port": "--serve"}
+    use.update(dict.fromkeys(("--max-frames", "--show-fps"), "--video, --camera and --url"))
     for flag in (flag for flag, given in idle.items() if given):
-        raise ConfigError(f"{flag} is for {use.get(flag, '--video, --camera and --url')}: leave it out")
+        raise ConfigError(
+            f"{flag} is for {use.get(flag, 'pictures and videos, not for --serve')}: leave it out"
+        )
 
 
 def _detector(args: argparse.Namespace) -> tuple[Detector, float | np.ndarray]:

@@ -151,6 +151,8 @@ class Live:
                 problem = ImageError(f"{self.name}: ended")
             except ImageError as error:
                 problem = error
+            except Exception as error:  # noqa: BLE001 (OpenCV's, of memory: what was seen so far must not be lost)
+                problem = ImageError(f"{self.name}: cannot be read on: {type(error).__name__}: {error}")
             failures = 1 if self._arrived > arrived else failures + 1
             if self._stopped or failures > self._attempts:
                 break

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from detect.detector import Detector
 from detect.outputs import choose, class_ids_of
 
 Item = TypeVar("Item")
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _WINDOW = 30  # frames over which a rate is taken
 
 
@@ -109,30 +111,52 @@ class Rate:
 class Stop:
     """Ctrl-C as a wish: inside the block the first sets `asked`, so that what is begun is finished; the second ends it.
 
-    Outside the main thread, where Python takes no signals, it changes nothing.
+    So do SIGTERM (what ends a service) and SIGHUP (a terminal that is closed; where nohup has it ignored it stays
+    ignored). Outside the main thread, where Python takes no signals, it changes nothing.
+
+    Attributes:
+        asked: whether to stop.
+        code: the exit code then: 128 and the signal's number, 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
 
     Args:
         then: called at the first, in the signal handler.
     """
 
     def __init__(self, then: Callable[[], None] | None = None):
-        self.asked, self._then, self._before = False, then, None
+        self.asked, self.code, self._then = False, 128 + signal.SIGINT, then
+        self._before: dict = {}
 
     def __enter__(self) -> Stop:
-        with contextlib.suppress(ValueError):
-            self._before = signal.signal(signal.SIGINT, self._ask)
+        for name in _SIGNALS:
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
+                continue
+            with contextlib.suppress(ValueError):
+                self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *problem) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, signal.SIG_DFL if before is None else before)
 
     def _ask(self, number: int, frame) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_terminal()
         if self.asked:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self.code = True, 128 + number
         if self._then is not None:
             self._then()
+
+
+def _leave_terminal() -> None:
+    """Let what is printed go nowhere: the terminal is gone, and writing to it would fail and end the work."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for handle in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(handle).st_mode):
+                os.dup2(nowhere, handle)
+    os.close(nowhere)
 
 
 class Lines:

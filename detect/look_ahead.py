@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -37,6 +37,26 @@ def read_ahead(items: Iterable[Item], ahead: int) -> Iterator[Item]:
             with contextlib.suppress(queue.Empty):
                 waiting.get_nowait()
             thread.join(0.01)
+
+
+def apart(function: Callable[[], Item]) -> Item:
+    """Return what a function returns, called in a thread of its own: Ctrl-C ends the wait even if it does not heed it.
+
+    FFmpeg waits for a network without looking at signals, and PyAV may pass over the KeyboardInterrupt afterwards.
+    """
+    done = queue.Queue(1)
+
+    def call() -> None:
+        try:
+            done.put((function(), None))
+        except BaseException as error:  # noqa: BLE001 (raised again where the result is wanted)
+            done.put((None, error))
+
+    threading.Thread(target=call, name="open", daemon=True).start()
+    value, error = done.get()
+    if error is not None:
+        raise error
+    return value
 
 
 def _fill(items: Iterable, waiting: queue.Queue, stop: threading.Event) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import ConfigError
-from common.files import write_json
 from detect.detector import Detector, Result
 from detect.look import Clock, Stop, Wanted, about, printable
+from detect.out_folder import announce, write_summary
 from detect.outputs import Outputs
 from detect.pictures import Picture, annotate, counts, write_picture
 from detect.sources import find_images
@@ -21,7 +21,6 @@ from detect.window import Window
 _SCENES = 8  # drawn where no picture is named
 _SCENE_SIZE = (480, 480)  # (width, height)
 _SCENE_SEED = 20161208  # other scenes than training's: those are drawn from several numbers each
-_STOPPED = 130
 
 
 def pictures_of(args: argparse.Namespace) -> list[Picture]:
@@ -62,11 +61,12 @@ def look_at_pictures(
         args: of the command.
 
     Returns:
-        The exit code: 2 where a picture could not be decoded, 130 where the user stopped it.
+        The exit code: 2 where a picture could not be decoded, `Stop.code` where the user stopped it.
     """
     look = _Looking(pictures, paths, wanted)
     sources = [picture.source for picture in pictures]
-    with Outputs.open(args, detector, args.out, sources) as outputs, Stop() as stop:
+    with Outputs.open(args, detector, args.out, sources, results=paths) as outputs, Stop() as stop:
+        announce(paths, args.out, about(detector, wanted))
         clock = Clock(detector.stream(sources, on_error=look.report))
         window = Window() if args.show else None
         for result in clock:
@@ -78,12 +78,12 @@ def look_at_pictures(
     if args.timer and done:
         print(f"{done} pictures in {clock.seconds:.2f} s, {done / clock.seconds:.1f} pictures/s")
     results = {**about(detector, wanted), "images": look.entries, "failed": look.failed}
-    write_json(Path(args.out) / "detections.json", results)
+    write_summary(paths, args.out, results)
     print(f"written: {done} pictures and detections.json in {args.out}")
     print("".join(f"written: {line}\n" for line in outputs.written()), end="")
     if stop.asked:
         print(f"stopped after {done} of {len(pictures)} pictures", file=sys.stderr)
-        return _STOPPED
+        return stop.code
     return 2 if look.failed else 0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
 import sys
 import time
@@ -19,11 +18,12 @@ from typing import Union
 from tqdm import tqdm
 
 from common.errors import ConfigError, ImageError
-from common.files import write_json
 from common.structures import Detections
 from detect.detector import Detector
 from detect.live import Live, open_camera, open_stream
 from detect.look import Clock, Lines, Rate, Stop, Wanted, about, draw_rate, printable
+from detect.look_ahead import apart
+from detect.out_folder import announce, check_targets, same_file, write_summary
 from detect.output_names import file_name
 from detect.outputs import Outputs
 from detect.pictures import annotate
@@ -33,7 +33,6 @@ from detect.video_writer import VideoWriter
 from detect.window import Window
 
 _TOLD = 5  # damaged frames that are told one by one
-_STOPPED = 130
 Source = Union[Video, Live]
 
 
@@ -69,7 +68,7 @@ def open_source(args: argparse.Namespace, faults: Faults) -> Source:
     if args.camera is not None:
         return open_camera(args.camera)
     if args.url is not None:
-        return open_stream(args.url, on_error=faults.add)
+        return apart(lambda: open_stream(args.url, on_error=faults.add))  # so that Ctrl-C ends the wait
     if "://" in args.video:
         raise ConfigError(f"--video {printable_url(args.video)}: an address: give it by --url")
     return read_video(args.video, on_error=faults.add)
@@ -88,12 +87,18 @@ def target(args: argparse.Namespace) -> Path:
     """Return where the video goes.
 
     Raises:
-        ConfigError: it would take the place of the video looked at.
+        ConfigError: it would take the place of the video looked at, or of a file that the demo did not write.
     """
     path = Path(args.out) / f"{file_name(printable(name_of(args)))}.mp4"
-    if args.video is not None and os.path.realpath(path) == os.path.realpath(args.video):
+    if args.video is not None and same_file(path, args.video):
         raise ConfigError(f"--out {args.out}: {path} is the video to look at: choose another folder")
+    check_targets(_files(path), args.out)
     return path
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files that belong to a video that is written."""
+    return [path, path.with_suffix(".jsonl")]
 
 
 def look_at_video(
@@ -109,13 +114,15 @@ def look_at_video(
         faults: where `source` notes its damaged frames.
 
     Returns:
-        The exit code: 2 where a frame was damaged or the source ended early, 130 where the user stopped it.
+        The exit code: 2 where a frame was damaged or the source ended early, `Stop.code`
+        where the user stopped it.
     """
     path = target(args)
     files = [args.video] if args.video is not None else []
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Stop(getattr(source, "stop", None)))
-        outputs = stack.enter_context(Outputs.open(args, detector, args.out, files))
+        outputs = stack.enter_context(Outputs.open(args, detector, args.out, files, results=_files(path)))
+        announce(_files(path), args.out, about(detector, wanted))
         lines = stack.enter_context(Lines(path.with_suffix(".jsonl")))
         writer = stack.enter_context(
             VideoWriter(path, source.size, source.rate, pixel_aspect=source.pixel_aspect)
@@ -123,11 +130,12 @@ def look_at_video(
         look = _Looking(wanted, args, writer, lines, outputs)
         look.run(detector, source, faults, stop)
     faults.sum_up()
+    name = printable(source.name)
     summary = {
         **about(detector, wanted),
         "images": [],
         "video": {
-            "file": source.name,
+            "file": name,
             "video": path.name,
             "detections": lines.path.name,
             "size": list(source.size),
@@ -135,13 +143,13 @@ def look_at_video(
             "frames": writer.frames,
             "stated": source.count,
         },
-        "failed": [{"file": source.name, "error": message} for message in faults.messages],
+        "failed": [{"file": name, "error": message} for message in faults.messages],
     }
-    write_json(Path(args.out) / "detections.json", summary)
+    write_summary(_files(path), args.out, summary)
     _tell(look, source, args)
     if stop.asked:
         print("stopped; what was looked at is written", file=sys.stderr)
-        return _STOPPED
+        return stop.code
     return 2 if faults.messages else 0
 
 

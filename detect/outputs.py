@@ -28,6 +28,7 @@ from common.errors import ConfigError, did_you_mean
 from common.files import check_place, write_bytes, write_text
 from common.images import EXTENSIONS, encode_jpeg
 from common.structures import Detections
+from detect.out_folder import SUMMARY
 from detect.output_ids import TruthIds, image_id_of
 from detect.output_names import TakenNames, file_name, folder_names
 from detect.results_file import ResultsFile
@@ -131,7 +132,13 @@ class Outputs:
 
     @classmethod
     def open(
-        cls, args: argparse.Namespace, detector, folder: str | os.PathLike, sources: Iterable = ()
+        cls,
+        args: argparse.Namespace,
+        detector,
+        folder: str | os.PathLike,
+        sources: Iterable = (),
+        *,
+        results: Iterable[Path] = (),
     ) -> Outputs:
         """Make it from flags; whatever cannot be written or found is told before the work.
 
@@ -140,6 +147,7 @@ class Outputs:
             detector: whose class names count.
             folder: for labels and crops.
             sources: the files to look at, as far as they are known; what is no path is passed over.
+            results: the files that the demo writes anyway, beside detections.json.
 
         Raises:
             ConfigError: a flag cannot be, or a file would be replaced that the demo did not write.
@@ -154,8 +162,9 @@ class Outputs:
         labels = _own_folder(Path(folder) / "labels", "--save-txt", files) if args.save_txt else None
         crops = _own_folder(Path(folder) / "crops", "--save-crop", files) if args.save_crop else None
         read = [*files, Path(args.truth)] if args.truth else files
-        results = ResultsFile(args.save_results, read) if args.save_results else None
-        return cls(results, truth, labels, crops, detector.class_names)
+        own = [*results, Path(folder) / SUMMARY]
+        collected = ResultsFile(args.save_results, read, own) if args.save_results else None
+        return cls(collected, truth, labels, crops, detector.class_names)
 
     def add(
         self,
@@ -194,9 +203,7 @@ class Outputs:
 
     def _image_id(self, stem: str, source: str | os.PathLike) -> int | str:
         """Return the id of a picture, and its unique name where another had the id before."""
-        if self._truth is not None:
-            return self._truth.image_id(source)
-        image_id = image_id_of(source)
+        image_id = image_id_of(source) if self._truth is None else self._truth.image_id(source)
         if image_id in self._ids:
             self._doubled, image_id = self._doubled + 1, stem
         self._ids.add(image_id)

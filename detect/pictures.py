@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from common.errors import ConfigError
 from common.files import write_bytes
 from common.images import encode_jpeg
 from common.structures import Detections
+from detect.out_folder import check_targets, same_file
 
 _JPEG = (".jpg", ".jpeg")
 
@@ -44,9 +44,13 @@ def targets(pictures: list[Picture], folder: Path) -> list[Path]:
         folder: for the results.
 
     Raises:
-        ConfigError: a result would take the place of a picture looked at.
+        ConfigError: a result would take the place of a picture looked at, or of a file that the demo did not write.
     """
-    sources = {os.path.realpath(picture.source) for picture in pictures if isinstance(picture.source, Path)}
+    sources: dict[str, list[Path]] = {}  # by name, case folded: many pictures need not be compared with many
+    for picture in pictures:
+        if isinstance(picture.source, Path):
+            for path in (picture.source, picture.source.resolve()):
+                sources.setdefault(path.name.casefold(), []).append(path)
     taken, numbers, result = set(), Counter(), []
     for picture in pictures:
         path = Path(picture.name)
@@ -56,11 +60,12 @@ def targets(pictures: list[Picture], folder: Path) -> list[Path]:
             numbers[path.stem.lower()] += 1
             name = f"{path.stem}-{numbers[path.stem.lower()] + 1}{ending}"
         taken.add(name.lower())
-        if os.path.realpath(folder / name) in sources:
+        if any(same_file(folder / name, source) for source in sources.get(name.casefold(), [])):
             raise ConfigError(
                 f"--out {folder}: {folder / name} is one of the pictures to look at: choose another folder"
             )
         result.append(folder / name)
+    check_targets(result, folder)
     return result
 
 

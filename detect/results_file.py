@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,9 @@ from pathlib import Path
 from common.errors import ConfigError
 from common.files import atomic_path, check_place
 from common.structures import Detections
+from detect.out_folder import same_file
 
+_KEYS = ("image_id", "category_id", "bbox", "score")  # of a result
 _IN_MEMORY = 1 << 26  # bytes; then on disk: a day of video gives more than memory holds
 
 
@@ -24,18 +27,23 @@ class ResultsFile:
 
     Args:
         path: of the file; one that is there must be a results file.
-        not_these: files that it must not replace.
+        not_these: files that are read, which it must not replace.
+        nor_these: files that the demo itself writes.
 
     Raises:
         ConfigError: it cannot be written there, or would replace something else.
     """
 
-    def __init__(self, path: str | os.PathLike, not_these: Iterable[Path] = ()):
+    def __init__(
+        self, path: str | os.PathLike, not_these: Iterable[Path] = (), nor_these: Iterable[Path] = ()
+    ):
         self.path, self.count = Path(path), 0
         check_place(path)
-        if os.path.realpath(path) in {os.path.realpath(other) for other in not_these}:
+        if any(same_file(path, other) for other in not_these):
             raise ConfigError(f"--save-results {path}: is a file to be read: choose another name")
-        if self.path.is_file() and not _is_results(self.path):
+        if any(same_file(path, other) for other in nor_these):
+            raise ConfigError(f"--save-results {path}: the demo writes that file itself: choose another name")
+        if os.path.lexists(path) and not holds_results(path):
             raise ConfigError(
                 f"--save-results {path}: is there already and no results file: choose another name"
             )
@@ -66,11 +74,20 @@ class ResultsFile:
         self._lines.close()
 
 
-def _is_results(path: Path) -> bool:
-    """Tell whether a file is a list in JSON, or empty, by its beginning."""
+def holds_results(path: str | os.PathLike) -> bool:
+    """Tell whether a file is empty or begins like results in COCO's form: a list of nothing, or of a result."""
+    if not Path(path).is_file():  # reading a pipe would wait for ever
+        return False
     try:
         with open(path, "rb") as stream:
-            start = stream.read(4096).lstrip()
+            head = stream.read(4096).decode("utf-8-sig", "replace")
     except OSError:
         return False
-    return start[:1] in (b"", b"[")
+    if re.fullmatch(r"\s*|\s*\[\s*\]\s*", head):
+        return True
+    start = re.match(r"\s*\[\s*(?=\{)", head)
+    try:
+        first = json.JSONDecoder().raw_decode(head, start.end())[0] if start else {}
+    except (ValueError, RecursionError):
+        return False
+    return set(_KEYS) <= set(first)

@@ -31,7 +31,7 @@ import numpy as np
 from common.errors import ImageError
 from common.structures import Detections
 from detect.look_ahead import read_ahead
-from detect.video_container import import_av, open_file, reason_of, to_pixels
+from detect.video_container import duration_of, import_av, open_file, reason_of, to_pixels
 
 if TYPE_CHECKING:
     from detect.detector import Detector
@@ -76,11 +76,14 @@ class Video:
         self.name, self._container, self._stream, self._on_error = name, container, stream, on_error
         stream.codec_context.options = {"err_detect": "explode"}  # damage is an error
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or _USUAL_RATE)
+        self._start: int | None = stream.start_time
         self.count = stream.frames or self._count_by_duration()
         self.frames = self.broken = self._packets = self._next = 0
         self._end = 0.0  # seconds, of the last frame
-        self._damaged: set[int] = set()  # times of damaged packets, in ticks
-        self._start: int | None = stream.start_time
+        self._damaged: set[int] = set()  # times of damaged packets whose frames may still come, in ticks
+        self._decoded: int | None = None  # decoding time of the last packet, in ticks
+        self._restarted = False  # whether those went back, as where files are joined
+        self._shift = self._last = 0.0  # seconds: added to times since then; of the last frame
         self._items = self._decode()
         self._first: deque = deque()
         try:
@@ -140,14 +143,8 @@ class Video:
                 self._on_error(item)
 
     def _count_by_duration(self) -> int | None:
-        duration = self._duration()
+        duration, _ = duration_of(self._container, self._stream, self._start)
         return round(duration * self.rate) if duration else None
-
-    def _duration(self) -> float | None:
-        """Return the duration in seconds that the file states; None where it does not."""
-        if self._stream.duration:
-            return float(self._stream.duration * self._stream.time_base)
-        return self._container.duration / 1e6 if self._container.duration else None
 
     def _decode(self) -> Iterator[Frame | ImageError]:
         av = import_av()
@@ -161,6 +158,9 @@ class Video:
                 yield ImageError(f"{self.name}: cannot be read on at {self._end:.2f} s: {reason_of(error)}")
                 break
             self._packets += packet.size > 0
+            if packet.dts is not None:
+                self._restarted |= self._decoded is not None and packet.dts < self._decoded
+                self._decoded = packet.dts
             yield from self._frames_of(packet, av.error.FFmpegError)
         if self._next:
             yield from self._early_end()
@@ -179,7 +179,9 @@ class Video:
             self.broken += 1
             yield ImageError(f"{self.name}: a frame near {self._end:.2f} s is damaged: {problem}")
         for frame in decoded:
-            if frame.pts not in self._damaged and not (problem and packet.pts is None):
+            patched = frame.pts in self._damaged
+            self._damaged.discard(frame.pts)
+            if not patched and not (problem and packet.pts is None):
                 yield self._finish(frame)
 
     def _finish(self, frame) -> Frame:
@@ -189,34 +191,36 @@ class Video:
             time = float(self._next / self.rate)
         else:
             self._start = ticks if self._start is None else self._start
-            time = max(0.0, float((ticks - self._start) * base))
-        self._end = max(self._end, time)
+            time = max(0.0, self._on(float((ticks - self._start) * base)))
+        self._end, self._last = max(self._end, time), time
         self._next += 1
         return Frame(self._next - 1, time, to_pixels(frame))
+
+    def _on(self, time: float) -> float:
+        """Return a frame's time where times restart, as in joined files: one frame after the last."""
+        step = 1 / float(self.rate)
+        if (
+            self._restarted and time + self._shift < self._last - 2 * step
+        ):  # damage alone may disorder frames too
+            self._shift, self._restarted = self._last + step - time, False
+            self._damaged.clear()  # they were of the times before
+        return time + self._shift
 
     def _early_end(self) -> Iterator[ImageError]:
         """Yield an error where a file ended before what it states."""
         kind, read = self._container.format.name, f"{self._next} frames were read"
-        late = self._missing_seconds()
+        duration, alone = duration_of(self._container, self._stream, self._start)
+        slack = 0.05 if alone else max(_CLOCK_SLACK, (duration or 0) / 20)
+        late = duration is not None and duration > self._end + 2 / float(self.rate) + slack
         stated = self._stream.frames
-        # An MP4 file may hold frames that are cut off when it is played: there the time must be short too.
-        if stated and self._packets < stated and (late > 0 or not kind.startswith("mov")):
+        # An MP4 file may hold frames that are cut off when it is played, and AVI counts those that were dropped as it
+        # was recorded: there the time must be short too.
+        if stated and self._packets < stated and (late or not kind.startswith(("mov", "avi"))):
             yield ImageError(f"{self.name}: ends early: {read} of {stated} stated")
-        elif not stated and late > 0:
-            yield ImageError(
-                f"{self.name}: ends early, at {self._end:.2f} s of {self._duration():.2f} s: {read}"
-            )
+        elif not stated and late:
+            yield ImageError(f"{self.name}: ends early, at {self._end:.2f} s of {duration:.2f} s: {read}")
         elif kind == "mpegts" and all(self._container.size % length for length in _PACKETS):
             yield ImageError(f"{self.name}: ends early, within a packet: {read}")
-
-    def _missing_seconds(self) -> float:
-        """Return by how many seconds the last frame ended too early; below 0 where it did not."""
-        duration = self._duration()
-        if duration is None:
-            return -1.0
-        of_all = not self._stream.duration and len(self._container.streams) > 1
-        slack = max(_CLOCK_SLACK, duration / 20) if of_all else 0.05
-        return duration - (self._end + 2 / float(self.rate) + slack)
 
 
 def read_video(path: str | os.PathLike, *, on_error: OnError | None = None) -> Video:

@@ -21,6 +21,7 @@ from common.libraries import require
 TIMEOUT = 10.0  # seconds that a stream may take to open, or be silent
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "udp", "tcp", "rtp", "srt")
 _PICTURES = re.compile(r"image2|.*_pipe")  # FFmpeg's readers of single pictures
+_TIME = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _TEXT = "tty"  # FFmpeg's reader of text, which it would show as a film of letters
 # FFmpeg's AVColorSpace; else, also where nothing is declared, BT.601 as OpenCV takes it
 _COLOURS = {1: "ITU709", 9: "BT2020", 10: "BT2020"}
@@ -48,6 +49,10 @@ def open_file(path: Path) -> tuple:
     """
     if path.is_dir():
         raise ImageError(f"{path}: a folder, not a video: give a folder of pictures by --dir")
+    if path.exists() and not path.is_file():  # opening a pipe waits for its other end
+        raise ImageError(
+            f"{path}: a pipe or device, not a file: give a file, a camera by --camera or a stream by --url"
+        )
     try:
         with path.open("rb") as stream:
             head = stream.read(512)
@@ -125,14 +130,37 @@ def _with_stream(container, name: str) -> tuple:
     return container, stream
 
 
+def duration_of(container, stream, start: int | None) -> tuple[float | None, bool]:
+    """Return how long a video is by what its file states.
+
+    Args:
+        container: PyAV's.
+        stream: the video's.
+        start: of the first frame, in the stream's ticks; None where unknown.
+
+    Returns:
+        Seconds from the first frame, None where the file does not tell; and whether that is of the video alone, not
+        of its sound too.
+    """
+    if stream.duration:
+        return float(stream.duration * stream.time_base), True
+    tag = _TIME.fullmatch(stream.metadata.get("DURATION", "").strip())  # Matroska's, of each stream
+    seconds = (
+        int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) if tag else (container.duration or 0) / 1e6
+    )
+    if container.format.name.startswith("matroska") and start:
+        seconds -= float(start * stream.time_base)  # it counts from 0, wherever the first frame lies
+    return (seconds if seconds > 0 else None), tag is not None or len(container.streams) == 1
+
+
 def reason_of(error: Exception) -> str:
     """Return FFmpeg's words for an error, without the address, which may hold a password."""
     return getattr(error, "strerror", None) or type(error).__name__
 
 
 def printable_url(url: str) -> str:
-    """Return an address without user name and password."""
-    return re.sub(r"(?<=://)[^/?#]*@", "***@", url)
+    """Return an address without user name and password, and without its query, which may hold a token."""
+    return re.sub(r"\?.+", "?***", re.sub(r"(?<=://)[^/?#]*@", "***@", url), flags=re.DOTALL)
 
 
 def to_pixels(frame) -> np.ndarray:

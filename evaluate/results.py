@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 from common import boxes as box_ops
 from common.errors import ConfigError, did_you_mean
 from common.files import atomic_path, check_place, read_json
+from detect.results_file import holds_results
 from evaluate import voc_results
 from evaluate.findings import Findings, by_image, image_finder
 from evaluate.voc import check_values
@@ -50,7 +50,7 @@ def check_results_place(path: str | os.PathLike, findings: Findings) -> None:
         voc_results.check_folder(Path(path), findings)
         return
     check_place(path)
-    if Path(path).exists() and not _holds_results(Path(path)):
+    if Path(path).exists() and not holds_results(Path(path)):
         raise ConfigError(
             f"{path}: is there already and holds no results in COCO's form: choose another name (--save-results)"
         )
@@ -124,20 +124,6 @@ def _save_coco(path: str | os.PathLike, findings: Findings) -> None:
                 stream.write(separator + json.dumps(entry, allow_nan=False))
                 separator = ",\n"
         stream.write("\n]\n")
-
-
-def _holds_results(path: Path) -> bool:
-    """Tell whether a file is empty or begins like results in COCO's form."""
-    with open(path, "rb") as stream:
-        head = stream.read(4096).decode("utf-8-sig", "replace")
-    if re.fullmatch(r"\s*|\s*\[\s*\]\s*", head):
-        return True
-    start = re.match(r"\s*\[\s*(?=\{)", head)
-    try:
-        first = json.JSONDecoder().raw_decode(head, start.end())[0] if start else {}
-    except (ValueError, RecursionError):
-        return False
-    return set(_KEYS) <= set(first)
 
 
 def _load_coco(path: str | os.PathLike, findings: Findings) -> Findings:

@@ -52,6 +52,12 @@ class RunPictures(Observer):
         self._rows: tuple[dict, ...] = ()
         self._best: EpochDone | None = None
         self._broken = False
+        # What a killed run left half written.
+        names = (self._plot.name, f"{self._stem}batch-*.jpg", f"{self._stem}validation/*.jpg")
+        for name in names:
+            folder, _, last = name.rpartition("/")
+            for left in (self._folder / folder).glob(f".{last}.*.tmp"):
+                left.unlink(missing_ok=True)
 
     def after_batch(self, done: BatchDone) -> None:
         """Draw the first batches as the network saw them."""

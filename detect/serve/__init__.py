@@ -17,8 +17,8 @@ POST /detect takes one picture as the form field `image` and answers
      "as_browsers_show": false where a browser would not show the picture, or not upright as it was looked at}.
 POST /picture takes the same and answers the picture upright, as PNG. GET /model tells names, classes, sizes, limits.
 GET /scene?seed=1 draws a scene, where the detector is for those (else 404).
-An error is {"error": a sentence}: 400 a damaged picture or no picture sent, 403 another site asks, 413 too large,
-415 no picture.
+An error is {"error": a sentence}: 400 a damaged picture or no picture sent, 403 another site asks, 413 too many bytes
+or pixels, 415 no picture, 503 the server is stopping.
 
 A Detector belongs to one thread: one looks at the pictures, in the order in which they come, and requests wait for it.
 Only one picture is decoded at a time, so that memory stays bounded. Nothing is written to disk.

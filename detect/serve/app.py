@@ -21,7 +21,8 @@ from common.libraries import require
 from detect.detector import Detector
 from detect.serve.about import describe
 from detect.serve.guard import HEADERS, own_names, refusal
-from detect.serve.looker import Looker, encode_png
+from detect.serve.looker import Looker, Stopped, encode_png
+from detect.serve.size import MAX_PIXELS, TooManyPixels
 
 _log = logging.getLogger(__name__)
 _PAGE = Path(__file__).parent / "page"
@@ -47,7 +48,8 @@ def make_app(
     *,
     threshold: float | Sequence[float] | np.ndarray = 0.5,
     max_upload_mb: float = 20,
-    host: str = "127.0.0.1",
+    max_pixels: int = MAX_PIXELS,
+    host: str | Sequence[str] = "127.0.0.1",
 ):
     """Make the application; it writes nothing and starts nothing but the thread that looks at pictures.
 
@@ -55,26 +57,30 @@ def make_app(
         detector: used by the application alone from now on; or a Looker that has it.
         threshold: the score above which the page shows detections at first, one number or (C,) one for each class.
         max_upload_mb: a picture's file at most, in millions of bytes.
-        host: that it is served on; requests to another name are refused, unless it is 0.0.0.0 or :: (everywhere).
+        max_pixels: a picture's pixels at most, 3/8 of that for grey of over 8 bits; a Looker has its own limit.
+        host: that it is served on, the name and the address where they differ; requests to another name are refused,
+            unless it is 0.0.0.0 or :: (everywhere).
 
     Returns:
         flask.Flask.
 
     Raises:
-        ConfigError: a threshold or the limit cannot be.
+        ConfigError: a threshold or a limit cannot be.
         DependencyError: Flask is not installed.
     """
     flask = require("flask", NEEDING, WHEELS)
     if not max_upload_mb > 0:
         raise ConfigError(f"max_upload_mb is {max_upload_mb!r}, expected a number above 0 (megabytes)")
-    looker = detector if isinstance(detector, Looker) else Looker(detector)
+    if not max_pixels > 0:
+        raise ConfigError(f"max_pixels is {max_pixels!r}, expected a number above 0")
+    looker = detector if isinstance(detector, Looker) else Looker(detector, max_pixels)
     limit = round(max_upload_mb * MEGABYTE)
     app = flask.Flask("detect.serve", static_folder=None, template_folder=None)
     app.request_class = _request_class(flask)
     app.json.sort_keys = False
     app.config.update(MAX_CONTENT_LENGTH=limit + _FORM, DEBUG=False)
     about = describe(looker.detector, threshold, limit)
-    _add_guard(app, own_names(host))
+    _add_guard(app, own_names(*([host] if isinstance(host, str) else host)))
     _add_errors(app, limit)
     _add_page(app, about)
     _add_detection(app, looker, about)
@@ -119,12 +125,20 @@ def _add_errors(app, limit: int) -> None:
     def no_picture(error):
         return {"error": str(error)}, 415 if isinstance(error.__cause__, UnidentifiedImageError) else 400
 
+    @app.errorhandler(TooManyPixels)
+    def too_many_pixels(error):
+        return {"error": str(error)}, 413
+
+    @app.errorhandler(Stopped)
+    def stopped(error):
+        return {"error": str(error)}, 503
+
     @app.errorhandler(413)
     def too_large(error):
         size = flask.request.content_length or 0
         if size <= limit + _FORM:  # Werkzeug holds fields that are no files to less
             return {"error": "the form has too much that is no file: send the picture alone, as a file"}, 413
-        return {"error": _too_large(size, limit)}, 413
+        return {"error": too_large_sentence(size, limit)}, 413
 
     @app.errorhandler(HTTPException)
     def as_json(error):
@@ -143,7 +157,7 @@ def _add_errors(app, limit: int) -> None:
         }, 500
 
 
-def _too_large(size: int, limit: int) -> str:
+def too_large_sentence(size: int, limit: int) -> str:
     """Say that an upload is too large, in bytes where megabytes would look the same."""
     sizes = [f"{number / MEGABYTE:.3g} MB" for number in (size, limit)]
     if sizes[0] == sizes[1]:
@@ -196,7 +210,7 @@ def _add_detection(app, looker: Looker, about: dict) -> None:
                 return {"error": _not_one(len(uploads), list(flask.request.files))}, 400
             data = uploads[0].stream.read()
             if len(data) > limit:
-                return {"error": _too_large(len(data), limit)}, 413
+                return {"error": too_large_sentence(len(data), limit)}, 413
             return function(data, _printable(uploads[0].filename))
 
         return view

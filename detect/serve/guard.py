@@ -9,10 +9,10 @@ Source: https://fetch.spec.whatwg.org and https://www.w3.org/TR/fetch-metadata f
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-_EVERY_ADDRESS = ("0.0.0.0", "::")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _READING = ("GET", "HEAD", "OPTIONS")
 
@@ -28,11 +28,24 @@ HEADERS = {
 }
 
 
-def own_names(host: str) -> frozenset[str] | None:
-    """Return the names under which a server bound to `host` answers; None for any, where it listens everywhere."""
-    if host in _EVERY_ADDRESS:
+def own_names(*hosts: str) -> frozenset[str] | None:
+    """Return the names under which a server answers; None for any, where it listens everywhere.
+
+    Args:
+        hosts: what it was told to listen on, and the address that its socket has: "0" and others become 0.0.0.0.
+    """
+    if any(map(_is_every_address, hosts)):
         return None
-    return frozenset({host.lower(), *_LOCAL})
+    return frozenset({*map(str.lower, hosts), *_LOCAL})
+
+
+def _is_every_address(host: str) -> bool:
+    """Tell whether a host is the address that stands for all of the machine's."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_unspecified
 
 
 def refusal(method: str, headers: Mapping[str, str], names: frozenset[str] | None) -> str:

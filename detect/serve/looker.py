@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from common import images
+from common.errors import SSDError
 from common.structures import Detections
 from detect.detector import Detector
+from detect.serve.size import MAX_PIXELS, check_size
 
 _ONE_FRAME = ("PNG", "BMP", "GIF", "WEBP")  # browsers show these, but may play them or turn them otherwise
 _MAY_TURN = (
@@ -21,6 +24,11 @@ _MAY_TURN = (
     "XML:com.adobe.xmp",
     "Raw profile type exif",
 )  # Pillow's names for where it is written
+_STOPPING = "the server is stopping: start it again, then send the picture again"
+
+
+class Stopped(SSDError):
+    """The looker was closed before a picture's turn came."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,12 @@ class Looker:
 
     Args:
         detector: from now on used here alone.
+        max_pixels: of a picture, at most, as `size.check_size` takes it.
     """
 
-    def __init__(self, detector: Detector):
+    def __init__(self, detector: Detector, max_pixels: int = MAX_PIXELS):
         self.detector = detector
+        self._max_pixels, self._closed = max_pixels, False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="looker")
 
     def warm_up(self) -> None:
@@ -59,7 +69,29 @@ class Looker:
             CheckpointError: the network gives values that are not finite.
         """
         height, width = self.detector.card.data_shape
-        self._thread.submit(self.detector.detect, np.zeros((height, width, 3), np.uint8)).result()
+        self._in_turn(self.detector.detect, np.zeros((height, width, 3), np.uint8))
+
+    def close(self) -> None:
+        """Let the picture that is being looked at be the last; all that wait get `Stopped`. Does not wait."""
+        self._closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _in_turn(self, function: Callable, *arguments):
+        """Return what a function gives in the looker's thread, after those that were here before.
+
+        Raises:
+            Stopped: the looker was closed.
+        """
+        try:
+            turn = self._thread.submit(function, *arguments)
+        except RuntimeError:  # what a closed pool raises, and one that cannot start its thread
+            if self._closed:
+                raise Stopped(_STOPPING) from None
+            raise
+        try:
+            return turn.result()
+        except CancelledError:
+            raise Stopped(_STOPPING) from None
 
     def look(self, data: bytes, name: str) -> Look:
         """Find the objects in a picture.
@@ -69,13 +101,16 @@ class Looker:
             name: of the file, for messages.
 
         Raises:
-            ImageError: it is no picture, is damaged, or has too many pixels.
+            ImageError: it is no picture, or is damaged.
+            TooManyPixels: it has more than `max_pixels`.
             CheckpointError: the network gives values that are not finite.
+            Stopped: the looker was closed.
         """
-        return self._thread.submit(self._look, data, name, time.perf_counter()).result()
+        return self._in_turn(self._look, data, name, time.perf_counter())
 
     def _look(self, data: bytes, name: str, asked: float) -> Look:
         started = time.perf_counter()
+        check_size(data, name, self._max_pixels)
         image = images.load(data, name)
         as_shown = _as_browsers_show(image)
         pixels = images.to_rgb(image)
@@ -92,14 +127,14 @@ class Looker:
         """Return a picture as the detector sees it, as a PNG file.
 
         Raises:
-            ImageError: as `look`.
+            ImageError, TooManyPixels, Stopped: as `look`.
         """
-        return self._thread.submit(_as_png, data, name).result()
+        return self._in_turn(self._as_png, data, name)
 
-
-def _as_png(data: bytes, name: str) -> bytes:
-    """Decode a picture and encode it as PNG, quickly rather than small: it goes to a browser nearby."""
-    return encode_png(images.decode(data, name))
+    def _as_png(self, data: bytes, name: str) -> bytes:
+        """Decode a picture and encode it as PNG, quickly rather than small: it goes to a browser nearby."""
+        check_size(data, name, self._max_pixels)
+        return encode_png(images.decode(data, name))
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

@@ -61,6 +61,56 @@ def test_same_names_in_two_folders_do_not_collide(toy_prefix, photos, tmp_path):
     assert (out / "a-2.jpg").exists()
 
 
+def test_results_replace_what_an_earlier_demo_wrote_and_nothing_else(toy_prefix, photos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run_demo(toy_prefix, "--images", photos / "a.jpg", "--out", out) == 0
+    assert run_demo(toy_prefix, "--images", photos / "grey.png", "--out", out) == 0
+    assert run_demo(toy_prefix, "--dir", photos, "--out", out) == 0  # a.jpg is of the run before the last
+    Image.fromarray(RED).save(photos / "b.bmp")
+    (out / "b.png").write_bytes(b"somebody's")
+    assert run_demo(toy_prefix, "--dir", photos, "--out", out) == 2
+    assert f"{out / 'b.png'} is there already and the demo did not write it" in capsys.readouterr().err
+    assert (out / "b.png").read_bytes() == b"somebody's"
+    assert read_results(out)["written"] == ["a.jpg", "grey.png"]
+
+
+def test_results_of_a_demo_before_written_was_listed_are_replaced(toy_prefix, photos, tmp_path):
+    out = tmp_path / "out"
+    assert run_demo(toy_prefix, "--dir", photos, "--out", out) == 0
+    results = read_results(out)
+    del results["written"]
+    (out / "detections.json").write_text(json.dumps(results))
+    assert run_demo(toy_prefix, "--dir", photos, "--out", out) == 0
+
+
+@pytest.mark.parametrize("text", ["[]", '{"mine": 1}', "text", ""])
+def test_a_detections_json_of_somebody_is_not_replaced(toy_prefix, photos, tmp_path, capsys, text):
+    path = tmp_path / "out" / "detections.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    assert run_demo(toy_prefix, "--dir", photos, "--out", path.parent) == 2
+    assert f"{path} is there already" in capsys.readouterr().err
+    assert path.read_text() == text
+    assert [entry.name for entry in path.parent.iterdir()] == ["detections.json"]
+
+
+@pytest.mark.parametrize("name", ["out/detections.json", "out/a.jpg", "other/../out/GREY.png"])
+def test_results_file_under_a_name_of_the_demos_own_is_refused(toy_prefix, photos, tmp_path, capsys, name):
+    (tmp_path / "other").mkdir()
+    flags = ["--dir", photos, "--out", tmp_path / "out", "--save-results", tmp_path / name]
+    assert run_demo(toy_prefix, *flags) == 2
+    assert "the demo writes that file itself" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--classes", "red"], ["--save-txt"], ["--save-crop"], ["--save-results", "r.json"], ["--max-det", "1"]],
+)
+def test_flags_that_a_page_has_no_use_for_are_refused(toy_prefix, capsys, flags):
+    assert run_demo(toy_prefix, "--serve", *flags) == 2
+    assert f"{flags[0]} is for pictures and videos, not for --serve" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("through_link", [False, True])
 def test_pictures_looked_at_are_never_overwritten(toy_prefix, photos, tmp_path, capsys, through_link):
     out = photos

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -252,8 +253,80 @@ def test_q_in_the_window_ends_and_keeps_what_was_written(toy_prefix, tmp_path, m
     assert by_opencv(tmp_path / "out" / "clip.mp4")[2] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("kind", ["video", "pictures"])
-def test_ctrl_c_finishes_what_is_begun(toy_prefix, tmp_path, project_root, kind):
+def test_video_is_replaced_by_the_same_name_only_where_the_demo_wrote_it(toy_prefix, tmp_path, capsys):
+    path, out = make_video(tmp_path / "clip.mov", 3), tmp_path / "out"
+    for _ in range(2):
+        assert run_demo(toy_prefix, "--video", path, "--out", out) == 0
+    other = tmp_path / "videos"
+    other.mkdir()
+    (other / "clip.mp4").write_bytes(b"another")
+    assert run_demo(toy_prefix, "--video", path, "--out", other) == 2
+    assert "clip.mp4 is there already and the demo did not write it" in capsys.readouterr().err
+    assert [entry.name for entry in other.iterdir()] == ["clip.mp4"]
+    assert (other / "clip.mp4").read_bytes() == b"another"
+
+
+def test_results_file_under_a_name_of_the_videos_is_refused(toy_prefix, tmp_path, capsys):
+    path, out = make_video(tmp_path / "clip.mp4", 3), tmp_path / "out"
+    for name in ("clip.jsonl", "clip.mp4", "detections.json"):
+        assert run_demo(toy_prefix, "--video", path, "--out", out, "--save-results", out / name) == 2
+        assert "the demo writes that file itself" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are of Unix")
+def test_pipe_is_told_in_place_of_waiting_for_it(toy_prefix, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert run_demo(toy_prefix, "--video", tmp_path / "pipe.mp4", "--out", tmp_path / "out") == 2
+    assert "a pipe or device, not a file" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names elsewhere are Unicode")
+def test_name_that_is_no_text_is_looked_at(toy_prefix, tmp_path):
+    path = make_video(tmp_path / "clip.mp4", 3)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    os.rename(path, odd)
+    assert run_demo(toy_prefix, "--video", odd, "--out", tmp_path / "out") == 0
+    assert json.loads((tmp_path / "out" / "detections.json").read_text())["video"]["frames"] == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_a_stream_opens_ends_at_once(toy_prefix, tmp_path, project_root, number):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
+        command = [
+            sys.executable,
+            "demo.py",
+            "--prefix",
+            toy_prefix,
+            "--cpu",
+            "--out",
+            str(tmp_path / "out"),
+            "--url",
+            url,
+        ]
+        process = subprocess.Popen(command, cwd=project_root, stderr=subprocess.PIPE)
+        silent.settimeout(60)
+        silent.accept()[0].recv(10)  # now it waits for an answer, for 10 seconds
+        sent = time.monotonic()
+        process.send_signal(number)
+        error = process.communicate(timeout=60)[1]
+        assert time.monotonic() - sent < 8
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[number]
+    assert b"Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("video", "SIGINT"),
+        ("pictures", "SIGINT"),
+        ("video", "SIGTERM"),
+        ("video", "SIGHUP"),
+        ("pictures", "SIGTERM"),
+    ],
+)
+def test_signal_finishes_what_is_begun(toy_prefix, tmp_path, project_root, kind, number):
+    number = getattr(signal, number)
     out = tmp_path / "out"
     if kind == "video":
         flags, begun = ["--video", make_video(tmp_path / "clip.mp4", 900)], ".clip.jsonl.*"
@@ -269,9 +342,9 @@ def test_ctrl_c_finishes_what_is_begun(toy_prefix, tmp_path, project_root, kind)
         f for f in out.glob(begun) if kind != "video" or f.stat().st_size
     ]:
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert b"stopped" in error
     assert b"Traceback" not in error
     results = json.loads((out / "detections.json").read_text())

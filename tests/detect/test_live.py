@@ -20,6 +20,7 @@ from detect import live
 from detect.detector import Detector
 from detect.live import Live, open_camera, open_stream
 from detect.video import Video, watch
+from detect.video_container import printable_url
 from tests.detect.videos import make_video, number_of, numbered
 
 
@@ -289,3 +290,20 @@ def test_what_is_no_address_is_told(tmp_path):
         open_stream(path)
     with pytest.raises(ConfigError, match="--url file:///etc/passwd: expected rtsp://"):
         open_stream("file:///etc/passwd")
+
+
+def test_any_error_of_a_source_ends_it_with_a_word():
+    def connect():
+        def frames():
+            yield numbered(0)
+            raise MemoryError("no room")
+
+        return 25, frames()
+
+    seen, error = look_at(Live("camera 0", connect))
+    assert "camera 0: cannot be read on: MemoryError: no room" in error
+
+
+def test_what_may_be_secret_in_an_address_is_not_printed():
+    assert printable_url("rtsp://me:pw@cam/x?token=abc&b=?c") == "rtsp://***@cam/x?***"
+    assert printable_url("http://cam/x.mp4") == "http://cam/x.mp4"

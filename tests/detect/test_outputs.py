@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from common.structures import Detections
 from detect.output_ids import image_id_of
 from detect.output_names import TakenNames, folder_names
 from detect.outputs import Outputs, add_output_flags, choose, class_ids_of, crops_of, yolo_lines
+from detect.results_file import holds_results
 
 NAMES = ("cat", "dog", "traffic light")
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)  # 80 wide, 60 high
@@ -205,6 +207,40 @@ def test_a_truth_file_that_does_not_fit_is_told_before_the_work(tmp_path, truth,
         outputs(tmp_path, *argv, sources=["x.jpg"])
     with pytest.raises(ConfigError, match="give that too"):
         outputs(tmp_path, *argv[2:])
+
+
+def test_two_pictures_that_are_one_image_of_the_truth_do_not_share_its_number(tmp_path):
+    truth = {"images": [{"id": 5, "file_name": "1.jpg"}], "categories": [{"id": 1, "name": n} for n in NAMES]}
+    argv = ["--save-results", str(tmp_path / "r.json"), *truth_file(tmp_path, truth)]
+    with outputs(tmp_path, *argv) as written:
+        for folder in ("x", "y"):
+            written.add("1.jpg", PIXELS, TWO, source=tmp_path / folder / "1.jpg")
+    assert [entry["image_id"] for entry in written_results(tmp_path / "r.json")[::2]] == [5, "1-2"]
+    assert "1 images had the id of another" in written.written()[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("", True),
+        (" [ ]\n", True),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]', True),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}]', False),
+        ("[1, 2]", False),
+        ("[section]\nkey = 1", False),
+        ("{}", False),
+    ],
+)
+def test_a_file_is_results_by_its_first_element(tmp_path, text, ours):
+    (tmp_path / "r.json").write_text(text)
+    assert holds_results(tmp_path / "r.json") == ours
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are of Unix")
+def test_results_do_not_replace_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "r.json")
+    with pytest.raises(ConfigError, match="no results file"):
+        outputs(tmp_path, "--save-results", str(tmp_path / "r.json"))
 
 
 def test_a_truth_file_tells_images_of_one_name_by_their_folders(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import io
@@ -156,8 +157,8 @@ def test_a_picture_that_browsers_show_otherwise_is_handed_back_as_it_was_looked_
         (encoded(quarters("red", "green"), "JPEG")[:-400], 400, "photo.png: image is damaged or cut short"),
         (
             encoded(Image.new("1", (20000, 20000))),
-            400,
-            "photo.png: image refused: Image size (400000000 pixels)",
+            413,
+            f"photo.png: the picture has over {2 * Image.MAX_IMAGE_PIXELS} pixels, the limit is 64000000 pixels",
         ),
     ],
     ids=["text", "empty", "truncated", "bomb"],
@@ -376,6 +377,26 @@ def test_the_name_that_was_bound_is_answered_to_and_any_where_it_listens_everywh
     for everywhere in ("0.0.0.0", "::"):
         client = make_app(detector, host=everywhere).test_client()
         assert client.get("/model", headers={"Host": "any.example"}).status_code == 200
+    both = make_app(detector, host=("box.lan", "192.168.0.9")).test_client()
+    for name, status in (("box.lan", 200), ("192.168.0.9:8000", 200), ("192.168.0.8", 403)):
+        assert both.get("/model", headers={"Host": name}).status_code == status
+
+
+@pytest.mark.parametrize("host", ["0", "0.0", "0.0.0.0", "0x0", "::", "0::0", "::ffff:0.0.0.0", "127.1"])
+def test_whether_it_listens_everywhere_is_told_by_the_address_of_its_socket(
+    detector, monkeypatch, capsys, host
+):
+    try:
+        listen(host, 0).close()
+    except ConfigError:
+        pytest.skip(f"this system does not listen on {host}")
+    ran = []
+    monkeypatch.setattr("detect.serve.server.run", lambda server, looker: (ran.append(1), server.close()))
+    serve(detector, host=host, port=0)
+    out, everywhere = capsys.readouterr().out, host != "127.1"
+    assert ("whoever reaches this machine" in out) is everywhere
+    assert re.match(r"serving http://localhost:\d+ " if everywhere else r"serving http://127\.1:\d+ ", out)
+    assert ran == [1]
 
 
 @pytest.mark.parametrize(
@@ -428,6 +449,55 @@ def test_thresholds_that_cannot_be_are_refused(detector, threshold):
 def test_an_upload_limit_of_nothing_is_refused(detector):
     with pytest.raises(ConfigError, match="max_upload_mb is 0"):
         make_app(detector, max_upload_mb=0)
+
+
+def blank(mode, width, height, kind="PNG"):
+    return encoded(Image.new(mode, (width, height)), kind)
+
+
+@pytest.mark.parametrize("where", ["/detect", "/picture"])
+@pytest.mark.parametrize(
+    ("mode", "width", "height", "found"),
+    [
+        ("RGB", 101, 80, "101 x 80 = 8080 pixels, the limit is 8000 pixels"),
+        ("RGB", 100, 80, ""),
+        ("1", 8001, 1, "8001 x 1 = 8001 pixels, the limit is 8000 pixels"),
+        ("I;16", 3001, 1, "3001 x 1 = 3001 pixels, the limit for grey of over 8 bits is 3000 pixels"),
+        ("I;16", 60, 50, ""),
+    ],
+)
+def test_a_picture_of_too_many_pixels_is_refused_and_one_at_the_limit_is_not(
+    detector, where, mode, width, height, found
+):
+    client = make_app(detector, max_pixels=8000).test_client()
+    answer = send(client, blank(mode, width, height), to=where)
+    if found:
+        assert answer.status_code == 413
+        assert answer.json["error"] == f"photo.png: the picture has {found}: make the picture smaller"
+    else:
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
+def test_the_pixels_of_every_kind_of_picture_are_counted(detector, kind):
+    client = make_app(detector, max_pixels=4799).test_client()
+    assert send(client, blank("RGB", 80, 60, kind)).status_code == 413
+
+
+def test_a_picture_of_too_many_pixels_is_never_decoded(client, monkeypatch):
+    def refuse(self):
+        raise AssertionError("decoded")
+
+    deep, plain = blank("I;16", 7000, 7000), blank("1", 8001, 8000)
+    assert len(deep) < 200_000
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", refuse)
+    assert [send(client, data).status_code for data in (deep, plain)] == [413, 413]
+    assert send(client, blank("1", 8000, 8000)).status_code == 500  # at the limit: is decoded
+
+
+def test_a_pixel_limit_of_nothing_is_refused(detector):
+    with pytest.raises(ConfigError, match="max_pixels is 0"):
+        make_app(detector, max_pixels=0)
 
 
 @pytest.mark.parametrize("missing", ["flask", "waitress"])
@@ -518,7 +588,45 @@ def test_the_server_refuses_large_uploads_in_words_and_endless_ones_unread(serve
     connection.close()
     with socket.create_connection(served, timeout=60) as raw:
         raw.sendall(b"POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000000000\r\n\r\n")
-        assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
+        answer = http.client.HTTPResponse(raw)
+        answer.begin()
+        assert (answer.status, answer.getheader("Content-Type")) == (413, "application/json")
+        assert answer.getheader("X-Content-Type-Options") == "nosniff"
+        assert json.loads(answer.read()) == {
+            "error": "the upload has 9e+05 MB, the limit is 1 MB: make the picture smaller"
+        }
+
+
+def test_what_is_no_http_is_told_in_json(served):
+    with socket.create_connection(served, timeout=60) as raw:
+        raw.sendall(b"POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: many\r\n\r\n")
+        answer = http.client.HTTPResponse(raw)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())) == (
+            400,
+            {"error": "Bad Request: Content-Length is invalid"},
+        )
+
+
+def test_half_open_requests_do_not_keep_others_out_and_are_closed(detector, monkeypatch):
+    monkeypatch.setattr("detect.serve.server._SILENCE", 1)
+    monkeypatch.setattr("detect.serve.server._SWEEP", 1)
+    with listen("127.0.0.1", 0) as listening, contextlib.ExitStack() as stack:
+        server = make_server(make_app(detector), listening)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        place = listening.getsockname()
+        half_open = [stack.enter_context(socket.create_connection(place, timeout=30)) for _ in range(130)]
+        for raw in half_open:
+            raw.sendall(b"POST /detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nx")
+        connection = http.client.HTTPConnection(*place, timeout=30)
+        connection.request("GET", "/model")
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert [raw.recv(1) for raw in half_open] == [b""] * 130  # the server's end is closed
+        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, ignore_all=True))
+        server.task_dispatcher.shutdown()
+        thread.join(10)
 
 
 _SERVING = """
@@ -559,5 +667,46 @@ def test_the_command_prints_its_address_answers_and_ends_at_control_c(toy_prefix
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=30)
         assert (process.returncode, out.strip(), errors) == (0, "stopped", "")
+    finally:
+        process.kill()
+
+
+_SLOW = """
+import time
+from detect.serve.looker import Looker
+original = Looker._look
+Looker._look = lambda *arguments: (print("looking", flush=True), time.sleep(1), original(*arguments))[2]
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is sent as a signal")
+def test_at_control_c_those_who_wait_are_told_and_the_picture_that_is_looked_at_is_finished(
+    toy_prefix, project_root
+):
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SLOW + _SERVING, toy_prefix],
+        cwd=project_root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        port = int(re.search(r":(\d+) ", process.stdout.readline()).group(1))
+        body, headers = multipart(encoded(RED_AND_BLUE))
+        connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=60) for _ in range(12)]
+        for connection in connections:
+            connection.request("POST", "/detect", body, headers)
+        assert process.stdout.readline() == "looking\n"
+        process.send_signal(signal.SIGINT)
+        answers = [connection.getresponse() for connection in connections]
+        texts = [json.loads(answer.read()) for answer in answers]
+        out, errors = process.communicate(timeout=30)
+        assert (process.returncode, out.strip(), errors) == (0, "stopped", "")
+        assert sorted(answer.status for answer in answers) == [200] + [503] * 11
+        assert {text["error"].split(":")[0] for text in texts if "error" in text} == {
+            "the server is stopping"
+        }
+        for connection in connections:
+            connection.close()
     finally:
         process.kill()

@@ -7,6 +7,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -352,3 +353,56 @@ def test_error_while_reading_ahead_comes_at_its_turn():
     assert next(ahead) == 1
     with pytest.raises(ImageError, match="broken"):
         next(ahead)
+
+
+def test_times_that_restart_go_on_at_the_rate(tmp_path):
+    parts = [Path(make_video(tmp_path / name, 30, codec="mpeg2video")) for name in ("a.mpg", "b.mpg")]
+    (tmp_path / "both.mpg").write_bytes(b"".join(part.read_bytes() for part in parts))
+    _, frames, _ = errors_and_frames(tmp_path / "both.mpg")
+    assert len(frames) >= 58
+    np.testing.assert_allclose(np.diff([frame.time for frame in frames]), 0.04, atol=0.001)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm"])
+def test_video_whose_times_begin_late_is_whole(tmp_path, name):
+    times = [20 + index / 25 for index in range(50)]
+    path = make_video(tmp_path / name, 50, codec="libvpx" if name == "a.webm" else "libx264", times=times)
+    errors, frames, video = errors_and_frames(path)
+    assert (errors, len(frames), frames[0].time) == ([], 50, 0)
+    assert frames[-1].time == pytest.approx(49 / 25, abs=0.002)
+
+
+def test_frames_that_were_dropped_as_an_avi_was_recorded_are_not_missing(tmp_path):
+    times = [index / 25 for index in range(60) if not 20 <= index < 30]
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuvj420p"
+        for time in times:
+            frame = av.VideoFrame.from_ndarray(numbered(round(time * 25)), format="rgb24")
+            frame.pts, frame.time_base = round(time * 25), Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    errors, frames, video = errors_and_frames(path)
+    assert video.count == 60  # with the empty ones
+    assert (errors, len(frames)) == ([], 50)
+
+
+def test_video_with_sound_that_is_cut_short_by_little_is_told(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream, sound = container.add_stream("mpeg4", rate=5), container.add_stream("mp3", rate=16000)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for index in range(300):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(index), format="rgb24")))
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 3200), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 16000, 3200 * index
+            container.mux(sound.encode(samples))
+        container.mux(stream.encode(None))
+        container.mux(sound.encode(None))
+    assert errors_and_frames(path)[0] == []
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 97 // 100])  # 1.8 seconds of 60
+    errors, frames, _ = errors_and_frames(path)
+    assert 280 < len(frames) < 300
+    assert "ends early" in errors[-1]

@@ -38,6 +38,18 @@ def test_a_resumed_run_draws_the_whole_curve_and_no_first_batches(trainer, monke
     assert not (trainer.folder / "run" / "batch-1.jpg").exists()
 
 
+def test_what_a_killed_run_left_half_written_is_cleared_away(trainer):
+    assert trainer.new("run", "--end-epoch", "1", val=True) == 0
+    folder = trainer.folder / "run"
+    left = [folder / f".{name}.x.tmp" for name in ("results.png", "batch-2.jpg")]
+    left.append(folder / "validation" / ".1.jpg.x.tmp")
+    mine = folder / ".notes.x.tmp"
+    for path in (*left, mine):
+        path.write_bytes(b"half")
+    assert trainer.resume("run", "--end-epoch", "2") == 0
+    assert [path.exists() for path in (*left, mine)] == [False, False, False, True]
+
+
 def test_a_disk_without_room_stops_the_pictures_and_not_the_run(trainer, monkeypatch, capsys):
     def full(path, data):
         raise OSError(28, "No space left on device")
