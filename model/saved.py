@@ -20,7 +20,8 @@ from model.card import Card, card_path, read_card, write_card
 from model.graph import anchors_in_graph, load_symbol
 from model.parameters import join_params, load_arrays, save_arrays, split_params
 from symbol.anchors import AUTO_STEP, AnchorConfig
-from symbol.presets import NetworkConfig, network_config, network_names
+from symbol.config import NetworkConfig
+from symbol.presets import network_config, network_names
 
 log = logging.getLogger(__name__)
 

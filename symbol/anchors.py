@@ -19,6 +19,7 @@ from common.errors import ConfigError
 from common.settings import check_known, from_known
 
 AUTO_STEP = (-1.0, -1.0)
+_RARE = ("clamp", "order", "exact_aspect")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class AnchorConfig:
             a map, or () for all of them, takes 1 / the number of cells.
         offsets: (y, x) of a cell's centre, in cells.
         clip: whether boxes are cut at the image's border.
+        clamp: whether centre, width and height are cut at [0, 1] each, as pytorch-ssd and SSD-pytorch do.
+        order: places of a cell's boxes in the order above, in the order wanted; () leaves it. All maps have as many.
+        exact_aspect: take the image's height / width for a box's width, not the feature map's, which is rounded.
         variances: of the box encoding: centre x, centre y, width, height.
 
     Raises:
@@ -46,6 +50,9 @@ class AnchorConfig:
     offsets: tuple[float, float] = (0.5, 0.5)
     clip: bool = False
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    clamp: bool = False
+    order: tuple[int, ...] = ()
+    exact_aspect: bool = False
 
     def __post_init__(self):
         sizes, ratios = _lists("sizes", self.sizes), _lists("ratios", self.ratios)
@@ -69,7 +76,14 @@ class AnchorConfig:
         object.__setattr__(self, "sizes", sizes)
         object.__setattr__(self, "ratios", ratios)
         object.__setattr__(self, "steps", steps)
-        object.__setattr__(self, "clip", bool(self.clip))
+        for name in ("clip", "clamp", "exact_aspect"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
+        object.__setattr__(self, "order", tuple(self.order))
+        if self.order and any(sorted(self.order) != list(range(count)) for count in self.per_cell()):
+            raise ConfigError(
+                f"anchors: order is {list(self.order)}, expected the places 0 to K - 1 of a cell's K default boxes,"
+                f" each once; the maps have {', '.join(map(str, self.per_cell()))}"
+            )
 
     @property
     def for_one_size(self) -> bool:
@@ -85,8 +99,9 @@ class AnchorConfig:
         return self.steps[index] if self.steps else AUTO_STEP
 
     def to_dict(self) -> dict:
-        """Return the settings as JSON values."""
-        return {f.name: _as_lists(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        """Return the settings as JSON values; the rare ones only where they say something."""
+        values = {f.name: _as_lists(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if value or name not in _RARE}
 
     @classmethod
     def from_dict(cls, values: dict) -> AnchorConfig:
@@ -192,22 +207,30 @@ def _check_count(name: str, entries: Sequence, sizes: Sequence) -> None:
         )
 
 
-def generate_anchors(config: AnchorConfig, feature_shapes: Sequence[tuple[int, int]]) -> np.ndarray:
+def generate_anchors(
+    config: AnchorConfig,
+    feature_shapes: Sequence[tuple[int, int]],
+    data_shape: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Compute the default boxes of a network.
 
     Args:
         config: their settings.
         feature_shapes: (height, width) of each feature map, in cells.
+        data_shape: (height, width) of the image; only needed where `config.exact_aspect` asks for it.
 
     Returns:
         (A, 4) float32, corner form, relative to the image (outside [0, 1] at the borders unless clipped): map by map,
         row by row, cell by cell.
 
     Raises:
-        ConfigError: there is not one list of sizes for each feature map.
+        ConfigError: there is not one list of sizes for each feature map, or data_shape is needed and missing.
     """
     check_feature_count(config, len(feature_shapes))
-    maps = [_map_anchors(config, index, shape) for index, shape in enumerate(feature_shapes)]
+    if config.exact_aspect and data_shape is None:
+        raise ConfigError("anchors: exact_aspect needs the image's height and width: give data_shape")
+    aspect = data_shape[0] / data_shape[1] if config.exact_aspect else None
+    maps = [_map_anchors(config, index, shape, aspect) for index, shape in enumerate(feature_shapes)]
     return np.concatenate(maps).astype(np.float32)
 
 
@@ -223,22 +246,23 @@ def check_feature_count(config: AnchorConfig, count: int) -> None:
         )
 
 
-def _map_anchors(config: AnchorConfig, index: int, shape: tuple[int, int]) -> np.ndarray:
-    """Return the boxes of one feature map: (H*W*K, 4)."""
+def _map_anchors(
+    config: AnchorConfig, index: int, shape: tuple[int, int], aspect: float | None
+) -> np.ndarray:
+    """Return the boxes of one feature map: (H*W*K, 4); `aspect` is the image's, None takes the map's."""
     height, width = shape
     step_y, step_x = config.step(index)
     if (step_y, step_x) == AUTO_STEP:
         step_y, step_x = 1.0 / height, 1.0 / width
     center_y = (np.arange(height) + config.offsets[0]) * step_y
     center_x = (np.arange(width) + config.offsets[1]) * step_x
-    half = _half_sides(config.sizes[index], config.ratios[index], height / width)  # (K, 2)
-    centers = np.stack(np.broadcast_arrays(center_x[None, :], center_y[:, None]), axis=-1)[
-        :, :, None
-    ]  # (H, W, 1, 2)
-    boxes = np.concatenate([centers - half, centers + half], axis=-1).reshape(
-        -1, 4
-    )  # (H, W, K, 4) -> (H*W*K, 4)
-    return np.clip(boxes, 0, 1) if config.clip else boxes
+    half = _half_sides(config.sizes[index], config.ratios[index], aspect or height / width)  # (K, 2)
+    half = half[list(config.order)] if config.order else half
+    centers = np.stack(np.broadcast_arrays(center_x[None, :], center_y[:, None]), axis=-1)[:, :, None]
+    if config.clamp:
+        centers, half = np.clip(centers, 0, 1), np.clip(half, 0, 0.5)
+    boxes = np.concatenate(np.broadcast_arrays(centers - half, centers + half), axis=-1).reshape(-1, 4)
+    return np.clip(boxes, 0, 1) if config.clip else boxes  # (H, W, K, 4) -> (H*W*K, 4)
 
 
 def _half_sides(sizes: Sequence[float], ratios: Sequence[float], aspect: float) -> np.ndarray:

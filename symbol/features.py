@@ -1,10 +1,8 @@
-"""The feature maps that the heads read: layers of the backbone, then extra blocks on top of the last.
+"""The feature maps that the heads read: layers of the backbone, then extra blocks on top of the last."""
 
-Source: mxnet-ssd symbol/common.py, multi_layer_feature; SSD paper, section 2.1.
-"""
-
+from common.errors import ConfigError, did_you_mean
 from common.mx import mx
-from symbol.presets import EXTRA, NetworkConfig
+from symbol.config import NetworkConfig
 
 
 def features(config: NetworkConfig) -> list:
@@ -14,38 +12,30 @@ def features(config: NetworkConfig) -> list:
         config: the network.
 
     Returns:
-        One Symbol for each feature map (B, C, h, w), the finest first.
+        One Symbol for each feature map (B, C, h, w), the finest first; its name is the feature layer's.
+
+    Raises:
+        ConfigError: the backbone has no layer of a name.
     """
-    body = config.backbone(mx.sym.Variable("data"))
-    internals = body.get_internals()
+    internals = config.backbone(mx.sym.Variable("data")).get_internals()
     layers = []
-    for index, name in enumerate(config.from_layers):
-        layers.append(_extra(layers[-1], config, index) if name == EXTRA else internals[f"{name}_output"])
+    for feature in config.features:
+        if feature.extra is not None:
+            layers.append(feature.extra(layers[-1], feature.layer))
+        else:
+            layers.append(_layer(internals, feature.layer, config.network))
     return layers
 
 
-def new_bias(name: str):
-    """Return the bias of a layer that no backbone brings: from 0, learning twice as fast, as in mxnet-ssd."""
-    return mx.sym.Variable(name, init=mx.init.Constant(0.0), attr={"__lr_mult__": "2.0"})
+def feature_names(config: NetworkConfig) -> tuple[str, ...]:
+    """Return the names of the feature layers; the heads' parameter names begin with them."""
+    return tuple(layer.name for layer in features(config))
 
 
-def _extra(data, config: NetworkConfig, index: int):
-    """Return an extra block: a 1x1 convolution that halves the filters, then the 3x3 one that gives the map."""
-    filters = config.num_filters[index]
-    body = _convolution(data, max(128, filters // 2), 1, 1, 0, f"multi_feat_{index}_conv_1x1")
-    stride, pad = config.strides[index], config.pads[index]
-    return _convolution(body, filters, 3, stride, pad, f"multi_feat_{index}_conv_3x3")
-
-
-def _convolution(data, filters: int, side: int, stride: int, pad: int, name: str):
-    """Return convolution and ReLU."""
-    body = mx.sym.Convolution(
-        data,
-        bias=new_bias(f"{name}_conv_bias"),
-        num_filter=filters,
-        kernel=(side, side),
-        stride=(stride, stride),
-        pad=(pad, pad),
-        name=f"{name}_conv",
-    )
-    return mx.sym.Activation(body, act_type="relu", name=f"{name}_relu")
+def _layer(internals, name: str, network: str):
+    """Return a layer of the backbone by its name."""
+    outputs = internals.list_outputs()
+    if f"{name}_output" not in outputs:
+        known = [output[: -len("_output")] for output in outputs if output.endswith("_output")]
+        raise ConfigError(f"network {network}: its backbone has no layer {name!r}{did_you_mean(name, known)}")
+    return internals[f"{name}_output"]

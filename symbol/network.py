@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from functools import partial
 
 from common.errors import ConfigError
 from common.mx import mx
-from symbol.anchors import AnchorConfig
-from symbol.features import features, new_bias
-from symbol.presets import NetworkConfig
+from symbol.config import Feature, NetworkConfig
+from symbol.features import features
+from symbol.predictors import predict
+from symbol.prior import map_anchors
 
 # No network of this kind needs an input larger than this.
 _LARGEST_MINIMUM = 4096
@@ -35,14 +37,16 @@ def heads(config: NetworkConfig):
     Raises:
         ConfigError: the input is too small for the network.
     """
-    feature_shapes(config)
+    maps = feature_maps(config)
     locations, classes, anchors = [], [], []
-    for index, (layer, name) in enumerate(zip(features(config), config.feature_names)):
-        layer = _normalised(layer, name, config.num_filters[index], config.normalization[index])
+    for index, (layer, feature) in enumerate(zip(features(config), config.features)):
+        name, (channels, *cells) = layer.name, maps[index]
+        layer = _normalised(layer, feature, name, channels)
         per_cell = config.anchors.per_cell()[index]
-        locations.append(_predict(layer, 4 * per_cell, f"{name}_loc_pred"))
-        classes.append(_predict(layer, (config.num_classes + 1) * per_cell, f"{name}_cls_pred"))
-        anchors.append(_anchors(layer, config.anchors, index, name))
+        head = partial(predict, layer, kind=feature.head, channels=channels)
+        locations.append(head(4 * per_cell, f"{name}_loc_pred"))
+        classes.append(head((config.num_classes + 1) * per_cell, f"{name}_cls_pred"))
+        anchors.append(map_anchors(layer, config.anchors, index, name, _aspect(config.data_shape, cells)))
     return mx.sym.Group(
         [
             mx.sym.concat(*locations, dim=1, name="multibox_loc_pred"),
@@ -52,43 +56,25 @@ def heads(config: NetworkConfig):
     )
 
 
-def _normalised(layer, name: str, channels: int, scale: float):
-    """Return the layer with each cell's features brought to a learned length; scale -1: as it is."""
-    if scale <= 0:
+def _aspect(data_shape: tuple[int, int], cells: list[int]) -> float:
+    """Return by how much a map of so many (rows, columns) is flatter than the image: 1 where it is not."""
+    return (data_shape[0] / data_shape[1]) / (cells[0] / cells[1])
+
+
+def _normalised(layer, feature: Feature, name: str, channels: int):
+    """Return the layer as its head reads it."""
+    if feature.norm == "none":
         return layer
+    if feature.norm == "batch":
+        return mx.sym.BatchNorm(layer, fix_gamma=False, eps=1e-5, momentum=0.9, name=f"{name}_norm")
     layer = mx.sym.L2Normalization(layer, mode="channel", name=f"{name}_norm")
     weight = mx.sym.Variable(
-        f"{name}_scale", shape=(1, channels, 1, 1), init=mx.init.Constant(scale), attr={"__wd_mult__": "0.1"}
+        f"{name}_scale",
+        shape=(1, channels, 1, 1),
+        init=mx.init.Constant(feature.scale),
+        attr={"__wd_mult__": "0.1"},
     )
     return mx.sym.broadcast_mul(weight, layer, name=f"{name}_scaled")
-
-
-def _predict(layer, filters: int, name: str):
-    """Return one head of one feature map, cell by cell: (B, C, h, w) -> (B, h * w * filters)."""
-    body = mx.sym.Convolution(
-        layer,
-        bias=new_bias(f"{name}_conv_bias"),
-        num_filter=filters,
-        kernel=(3, 3),
-        pad=(1, 1),
-        name=f"{name}_conv",
-    )
-    body = mx.sym.transpose(body, axes=(0, 2, 3, 1), name=f"{name}_nhwc")  # (B, F, h, w) -> (B, h, w, F)
-    return mx.sym.Flatten(body, name=f"{name}_flat")
-
-
-def _anchors(layer, config: AnchorConfig, index: int, name: str):
-    """Return the default boxes of one feature map: (1, 4 * h * w * K)."""
-    boxes = mx.sym.contrib.MultiBoxPrior(
-        layer,
-        sizes=config.sizes[index],
-        ratios=config.ratios[index],
-        clip=config.clip,
-        steps=config.step(index),
-        offsets=config.offsets,
-        name=f"{name}_anchors",
-    )
-    return mx.sym.Flatten(boxes, name=f"{name}_anchors_flat")
 
 
 def _join_classes(classes: list, num_classes: int):
@@ -104,8 +90,8 @@ def _join_anchors(anchors: list):
     return mx.sym.reshape(body, shape=(0, -1, 4), name="multibox_anchors")
 
 
-def feature_shapes(config: NetworkConfig) -> list[tuple[int, int]]:
-    """Return (height, width) in cells of each feature map, the finest first.
+def feature_maps(config: NetworkConfig) -> list[tuple[int, int, int]]:
+    """Return (channels, height, width) of each feature map, the finest first; height and width in cells.
 
     Raises:
         ConfigError: the input is too small; the message names the layer that it does not fill and what would do.
@@ -123,12 +109,21 @@ def feature_shapes(config: NetworkConfig) -> list[tuple[int, int]]:
         ) from error
 
 
-def _shapes_at(symbol, data_shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """Return the (height, width) of a symbol's outputs; MXNetError where the input is too small."""
+def feature_shapes(config: NetworkConfig) -> list[tuple[int, int]]:
+    """Return (height, width) in cells of each feature map, the finest first.
+
+    Raises:
+        ConfigError: the input is too small.
+    """
+    return [(height, width) for _, height, width in feature_maps(config)]
+
+
+def _shapes_at(symbol, data_shape: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Return the (channels, height, width) of a symbol's outputs; MXNetError where the input is too small."""
     # MXNet prints the arguments before it raises.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         _, shapes, _ = symbol.infer_shape(data=(1, 3, *data_shape))
-    return [(shape[2], shape[3]) for shape in shapes]
+    return [tuple(shape[1:]) for shape in shapes]
 
 
 def _smallest_side(symbol) -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 
 from symbol.anchors import AUTO_STEP
+from symbol.config import NetworkConfig
+from symbol.features import feature_names
 from symbol.network import feature_shapes, heads
-from symbol.presets import NetworkConfig
 
 _COLUMNS = (
     "feature map",
@@ -55,8 +56,9 @@ def summary(config: NetworkConfig) -> str:
     """
     height, width = config.data_shape
     counts = count_anchors(config)
+    names = feature_names(config)
     rows = [_COLUMNS] + [
-        _row(config, index, shape, counts) for index, shape in enumerate(feature_shapes(config))
+        _row(config, index, shape, counts, names[index]) for index, shape in enumerate(feature_shapes(config))
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
@@ -67,14 +69,14 @@ def summary(config: NetworkConfig) -> str:
 
 
 def _row(
-    config: NetworkConfig, index: int, shape: tuple[int, int], counts: tuple[int, ...]
+    config: NetworkConfig, index: int, shape: tuple[int, int], counts: tuple[int, ...], name: str
 ) -> tuple[str, ...]:
     """Return the cells of one feature map's line; steps are in pixels of the input."""
     step_y, step_x = config.anchors.step(index)
     if (step_y, step_x) == AUTO_STEP:
         step_y, step_x = 1 / shape[0], 1 / shape[1]
     return (
-        config.feature_names[index],
+        name,
         str(shape[0]),
         str(shape[1]),
         f"{step_y * config.data_shape[0]:.4g}",

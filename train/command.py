@@ -22,13 +22,14 @@ from model.card import Card, read_card
 from train.checkpoint import Checkpoints
 from train.devices import DeviceGroup
 from train.flags import build_parser
-from train.from_flags import DEFAULT_SHAPE, watching
+from train.from_flags import watching
 from train.log import ResultsFile, attach_log_file, detach
 from train.log_folder import LogFolder, log_runs
 from train.log_values import texts_of
 from train.loop import Interrupted, Run
 from train.matching import choose
 from train.monitor import LogSink, Monitor
+from train.network_flags import DEFAULT_SHAPE
 from train.observers import Observer
 from train.pictures import RunPictures
 from train.plan import Plan, input_shapes, plan_new, plan_resume, training_entry

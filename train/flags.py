@@ -5,17 +5,11 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from common.command import (
-    CommandParser,
-    add_switch,
-    parse_number_lists,
-    parse_numbers,
-    parse_shape,
-)
+from common.command import CommandParser, add_switch
 from dataset.augmentation import RECIPES
-from symbol.presets import network_names
-from train.optimizer import OPTIMIZERS
-from train.schedule import SCHEDULES
+from train.network_flags import add_network_flags
+from train.optimiser_flags import add_loss_flags, add_optimiser_flags
+from train.start_flags import add_start_flags
 
 # Flags of mxnet-ssd whose work is done by itself now; they are taken and not used.
 _DERIVED = ("--train-list", "--val-list", "--label-width", "--num-example", "--begin-epoch")
@@ -32,10 +26,10 @@ def build_parser() -> CommandParser:
         description="Train an SSD detector on packed records, with validation mAP, checkpoints and exact resume.",
     )
     _add_data(parser.add_argument_group("data"))
-    _add_network(parser.add_argument_group("network and default boxes"))
-    _add_start(parser.add_argument_group("start"))
-    _add_optimiser(parser.add_argument_group("optimiser and schedule"))
-    _add_loss(parser.add_argument_group("matching and hard negatives"))
+    add_network_flags(parser.add_argument_group("network and default boxes"))
+    add_start_flags(parser.add_argument_group("start"))
+    add_optimiser_flags(parser.add_argument_group("optimiser and schedule"))
+    add_loss_flags(parser.add_argument_group("matching and hard negatives"))
     _add_validation(parser.add_argument_group("validation and detection settings kept in the card"))
     _add_run(parser.add_argument_group("run"))
     _add_watching(parser.add_argument_group("watching a run"))
@@ -80,108 +74,6 @@ def _parse_off(instead: str, text: str) -> None:
     """Take -1 and 0, which leave a thing out, and nothing else."""
     if text.strip() not in ("-1", "0"):
         raise argparse.ArgumentTypeError(f"{text}: {instead}")
-
-
-def _add_network(group) -> None:
-    group.add_argument(
-        "--network", metavar="NAME", help=f"{', '.join(network_names())} (default vgg16_reduced)"
-    )
-    group.add_argument(
-        "--data-shape",
-        type=parse_shape,
-        metavar="H[,W]",
-        help="input height and width in pixels (default 300)",
-    )
-    group.add_argument(
-        "--anchor-sizes",
-        type=parse_number_lists,
-        metavar="A,B;C,D;...",
-        help="default boxes' sides relative to the image's height, a list for each feature map",
-    )
-    group.add_argument(
-        "--anchor-ratios",
-        type=parse_number_lists,
-        metavar="A,B;...",
-        help="default boxes' width over height; one list serves all feature maps",
-    )
-    group.add_argument(
-        "--anchor-steps",
-        type=parse_numbers,
-        metavar="A,B,...",
-        help="distance of default boxes relative to the image, one for each feature map (default: its cells)",
-    )
-    for name in ("mean", "std"):
-        for channel in "rgb":
-            group.add_argument(
-                f"--{name}-{channel}", type=float, metavar="X", help="of the input (default: network's)"
-            )
-
-
-def _add_start(group) -> None:
-    group.add_argument(
-        "--pretrained",
-        metavar="PREFIX",
-        help="start from what fits of these parameters; '' starts anew (default)",
-    )
-    group.add_argument("--epoch", metavar="N", help="which epoch of --pretrained (default best, else last)")
-    group.add_argument(
-        "--resume",
-        nargs="?",
-        const="last",
-        metavar="N|last",
-        help="go on with the run of --prefix, bit for bit; other flags are not needed",
-    )
-    group.add_argument(
-        "--freeze", metavar="REGEX", help="parameters to leave as they are, by the beginning of the name"
-    )
-    add_switch(group, "--overwrite", default=False, help="replace a detector that lies at --prefix")
-
-
-def _add_optimiser(group) -> None:
-    group.add_argument("--optimizer", metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default sgd)")
-    group.add_argument(
-        "--lr",
-        type=float,
-        metavar="X",
-        help="at Caffe's loss scale: a quarter of mxnet-ssd's (default: network's)",
-    )
-    group.add_argument("--momentum", type=float, metavar="X", help="of sgd (default 0.9)")
-    group.add_argument("--wd", type=float, metavar="X", help="weight decay (default 0.0005)")
-    group.add_argument(
-        "--clip-gradient",
-        type=float,
-        metavar="X",
-        help="bound of each gradient element; 0 is off (default 5)",
-    )
-    group.add_argument("--lr-schedule", metavar="NAME", help=f"{', '.join(SCHEDULES)} (default multi-step)")
-    group.add_argument(
-        "--lr-steps", type=parse_numbers, metavar="A,B", help="epochs of multi-step (default 80,160)"
-    )
-    group.add_argument("--lr-factor", type=float, metavar="X", help="of multi-step (default 0.1)")
-    group.add_argument("--warmup-epochs", type=float, metavar="X", help="linear warm-up (default 0)")
-    group.add_argument("--end-epoch", type=int, metavar="N", help="epochs of the whole run (default 240)")
-
-
-def _add_loss(group) -> None:
-    group.add_argument(
-        "--overlap-threshold",
-        type=float,
-        metavar="X",
-        help="least IoU of a matched default box (default 0.5)",
-    )
-    group.add_argument(
-        "--negative-ratio", type=float, metavar="X", help="hard negatives for each positive (default 3)"
-    )
-    group.add_argument(
-        "--min-neg-samples",
-        "--min_neg_samples",
-        type=int,
-        metavar="N",
-        help="least negatives of an image, images without objects included (default 3)",
-    )
-    group.add_argument(
-        "--mining", metavar="WHERE", help="rank negatives by image or by batch (default image)"
-    )
 
 
 def _add_validation(group) -> None:

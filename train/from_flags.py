@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import math
 
 from common import mx as runtime
-from common.errors import ConfigError
 from common.settings import from_known, with_flags
 from dataset.augmentation import recipe
 from dataset.iterator import default_workers
 from model.card import Card
-from symbol.anchors import AnchorConfig
+from symbol.config import NetworkConfig
 from symbol.detection import DetectionConfig
 from symbol.loss import LossConfig
-from symbol.presets import NetworkConfig, network_config
-from train.settings import BASE_RATES, DEFAULT_RATE, RATE_SCALES, TrainSettings, Watching
+from train.settings import DEFAULT_RATE, RATE_SCALES, TrainSettings, Watching
 
 log = logging.getLogger(__name__)
-
-_LARGEST_SIZE = 4  # of a default box; larger ones are pixels by mistake
-DEFAULT_SHAPE = (300, 300)  # (height, width), mxnet-ssd's
 
 # Flags that a resumed run may change without becoming another network.
 _PLAIN_SETTINGS = (
@@ -32,56 +26,10 @@ _PLAIN_SETTINGS = (
 )  # fmt: skip
 
 
-def chosen_network(args: argparse.Namespace, num_classes: int) -> NetworkConfig:
-    """Return the network, with the default boxes of the flags where they are given."""
-    name, shape = args.network or "vgg16_reduced", args.data_shape or DEFAULT_SHAPE
-    config = network_config(name, shape, num_classes)
-    return network_config(name, shape, num_classes, changed_anchors(args, config.anchors))
-
-
-def changed_anchors(args: argparse.Namespace, anchors: AnchorConfig) -> AnchorConfig:
-    """Return default boxes with what the flags state."""
-    changes = {}
-    for flag, given in (("--anchor-sizes", args.anchor_sizes), ("--anchor-steps", args.anchor_steps)):
-        if given is not None and len(given) != len(anchors.sizes):
-            raise ConfigError(
-                f"{flag}: found {len(given)} entries, expected {len(anchors.sizes)}, one for each feature map"
-            )
-    if args.anchor_sizes:
-        largest = max((size for sizes in args.anchor_sizes for size in sizes), default=0)
-        if largest > _LARGEST_SIZE:
-            raise ConfigError(
-                f"--anchor-sizes: found {largest:g}, expected sides relative to the image's height (0.1, not 30"
-                f" pixels), {_LARGEST_SIZE} at most"
-            )
-        changes["sizes"] = args.anchor_sizes
-    if args.anchor_ratios:
-        ratios, maps = args.anchor_ratios, args.anchor_sizes or anchors.sizes
-        changes["ratios"] = ratios * len(maps) if len(ratios) == 1 else ratios
-    if args.anchor_steps:
-        changes["steps"] = tuple((step, step) for step in args.anchor_steps)
-    return dataclasses.replace(anchors, **changes)
-
-
 def chosen_detection(args: argparse.Namespace, current: DetectionConfig) -> DetectionConfig:
     """Return the detection settings for the card: the current ones with what the flags state."""
     flags = {"nms_threshold": "--nms", "nms_topk": "--nms-topk", "force": "--force"}
     return with_flags(current, args, flags)
-
-
-def chosen_channels(args: argparse.Namespace, name: str, default: tuple) -> tuple[float, float, float]:
-    """Return mean or std by the flags, channel for channel, else the network's.
-
-    Raises:
-        ConfigError: a value is not finite, or a std is not above 0.
-    """
-    given = (getattr(args, f"{name}_{channel}") for channel in "rgb")
-    values = tuple(float(d if g is None else g) for g, d in zip(given, default))
-    for channel, value in zip("rgb", values):
-        if not math.isfinite(value) or (name == "std" and value <= 0):
-            expected = "a number above 0" if name == "std" else "a number"
-            raise ConfigError(f"--{name}-{channel} {value}: expected {expected}")
-    return values
 
 
 def _given_settings(args: argparse.Namespace) -> dict:
@@ -110,7 +58,7 @@ def _changed_augmentation(args: argparse.Namespace, current):
 def new_settings(args: argparse.Namespace, network: NetworkConfig, contexts: list) -> TrainSettings:
     """Return a new run's settings: flags, else defaults, some of which follow from network and machine."""
     given = _given_settings(args)
-    rate = BASE_RATES.get(network.network, DEFAULT_RATE) * RATE_SCALES.get(args.optimizer or "sgd", 1.0)
+    rate = (network.rate or DEFAULT_RATE) * RATE_SCALES.get(args.optimizer or "sgd", 1.0)
     defaults = {"lr": rate, "workers": default_workers(runtime.num_threads), "contexts": len(contexts)}
     if args.pretrained and network.network.startswith("vgg16"):
         defaults["freeze"] = "^(conv1_|conv2_).*"  # mxnet-ssd's: edges and colours need no training

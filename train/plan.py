@@ -22,16 +22,9 @@ from symbol.detection import DetectionConfig
 from symbol.loss import training_symbol
 from symbol.network import heads
 from train.checkpoint import Checkpoints, Position, refuse_existing
-from train.from_flags import (
-    changed_anchors,
-    chosen_channels,
-    chosen_detection,
-    chosen_network,
-    new_settings,
-    resumed_detection,
-    resumed_settings,
-)
-from train.settings import BASE_RATES, TrainSettings, Watching
+from train.from_flags import chosen_detection, new_settings, resumed_detection, resumed_settings
+from train.network_flags import changed_anchors, chosen_channels, chosen_network
+from train.settings import TrainSettings, Watching
 from train.start import initial_params, transfer
 
 log = logging.getLogger(__name__)
@@ -80,7 +73,7 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
     network = chosen_network(args, len(class_names))
     settings = new_settings(args, network, contexts)
     _check_batch(settings, train)
-    if not settings.pretrained and network.network not in BASE_RATES:
+    if not settings.pretrained and network.rate is None:
         log.warning(
             f"{network.network} starts from random weights: it needs a long run and much data; --pretrained PREFIX"
             " starts from a detector's weights, --network ssd7 is made for random ones"

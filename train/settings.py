@@ -11,9 +11,8 @@ from dataset.augmentation import Augmentation
 from symbol.loss import LossConfig
 from train.schedule import Schedule
 
-# Base learning rates at Caffe's loss scale (sums over the positives), by network; the others are fine-tuned at 0.001.
+# At Caffe's loss scale (sums over the positives), of networks that begin with weights; others' stand in their preset.
 # mxnet-ssd's rates belong to a loss about four times smaller: its 0.004 is our 0.001.
-BASE_RATES = {"ssd7": 0.02}
 DEFAULT_RATE = 0.001
 _MOST_FREQUENT = 20  # batches, as mxnet-ssd
 MOST_WORKERS = 256  # decoding iterators; more are a slip of the finger

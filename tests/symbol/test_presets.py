@@ -14,7 +14,7 @@ def test_every_name_gives_a_configuration():
     for name in network_names():
         config = network_config(name, (300, 300), 20)
         assert config.network == name
-        assert len(config.feature_names) == len(config.anchors.sizes)
+        assert len(config.features) == len(config.anchors.sizes)
 
 
 def test_last_variant_of_every_preset_takes_any_size():
@@ -25,7 +25,7 @@ def test_last_variant_of_every_preset_takes_any_size():
     ("shape", "maps"), [((300, 300), 6), ((447, 900), 6), ((448, 448), 7), ((448, 900), 7), ((900, 448), 7)]
 )
 def test_shorter_side_picks_the_variant_of_vgg16(shape, maps):
-    assert len(network_config("vgg16_reduced", shape, 20).from_layers) == maps
+    assert len(network_config("vgg16_reduced", shape, 20).features) == maps
 
 
 def test_vgg16_has_fixed_steps_only_at_its_own_sizes():
@@ -69,5 +69,6 @@ def test_number_of_classes_must_be_positive(count):
 
 
 def test_lists_of_different_length_are_refused():
-    with pytest.raises(ConfigError, match="pads has 1 entries, expected 4"):
-        dataclasses.replace(network_config("ssd7", (300, 300), 3), pads=(1,))
+    config = network_config("ssd7", (300, 300), 3)
+    with pytest.raises(ConfigError, match="sizes has 4 lists, expected 3"):
+        dataclasses.replace(config, features=config.features[:3])

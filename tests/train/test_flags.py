@@ -5,7 +5,8 @@ import pytest
 from common.files import read_json
 from common.mx import contexts
 from train.flags import build_parser
-from train.from_flags import chosen_network, new_settings
+from train.from_flags import new_settings
+from train.network_flags import chosen_network
 
 OLD = (
     "--train-list", "", "--val-list", "", "--resume", "-1", "--finetune", "-1", "--pretrained", "", "--epoch", "1",

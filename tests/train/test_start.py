@@ -138,7 +138,8 @@ def test_vgg16_on_pretrained_weights_freezes_its_first_layers(trainer, tmp_path,
     prefix = write(tmp_path / "vgg", {"arg:conv1_1_weight": mx.nd.ones((64, 3, 3, 3))})
     from common.mx import contexts
     from train.flags import build_parser
-    from train.from_flags import chosen_network, new_settings
+    from train.from_flags import new_settings
+    from train.network_flags import chosen_network
 
     def freeze(*flags):
         args = build_parser().parse_args(["--train-path", str(records.train), "--pretrained", prefix, *flags])

@@ -1,0 +1,3 @@
+"""The networks of ssd_keras."""
+
+PRESETS = {}

@@ -1,0 +1,3 @@
+"""The networks of SSD-pytorch."""
+
+PRESETS = {}
