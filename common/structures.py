@@ -101,8 +101,12 @@ class Detections:
         Args:
             threshold: one for all classes, or (C,) one for each, in the order of the ids.
         """
+        return self.select(self.is_above(threshold))
+
+    def is_above(self, threshold: float | np.ndarray) -> np.ndarray:
+        """Return whether each score is above the threshold, (N,) bool; the argument is that of `above`."""
         of_each = np.asarray(threshold, self.score.dtype)  # one number and one for each class must agree
-        return self.select(self.score > (of_each[self.class_id] if of_each.ndim else of_each))
+        return self.score > (of_each[self.class_id] if of_each.ndim else of_each)
 
     def select(self, index: np.ndarray) -> Detections:
         """Return the detections that a mask or an index array picks, in that order."""

@@ -12,7 +12,7 @@ Source: https://cocodataset.org/#format-data
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,13 +56,14 @@ class TruthWriter:
         self,
         class_names: tuple[str, ...],
         category_ids: tuple[int, ...] = (),
-        samples: Iterable[Sample] = (),
+        samples: Sequence[Sample] = (),
     ):
         self.category_ids = category_ids or tuple(range(1, len(class_names) + 1))
         self._categories = [
             {"id": number, "name": name} for number, name in zip(self.category_ids, class_names)
         ]
-        named = sorted({_name(sample) for sample in samples})
+        any_text = not all(_is_number(sample.image_id) for sample in samples)
+        named = sorted({_name(sample) for sample in samples}) if any_text else []
         self._numbers = {name: number for number, name in enumerate(named, start=1)}
         self._images: list[str] = []
         self._annotations: list[str] = []
@@ -75,8 +76,8 @@ class TruthWriter:
             sample: with boxes in pixels of the original, upright image and that image's size.
             file_name: of the image, relative to the data set's root.
         """
-        is_number = isinstance(sample.image_id, (int, np.integer))
-        image_id = int(sample.image_id) if is_number else self._numbers.get(_name(sample), key)
+        own = sample.image_id
+        image_id = int(own) if _is_number(own) else self._numbers.get(_name(sample), key)
         width, height = sample.size
         image = {"id": image_id, "record": key, "name": sample.image_id, "file_name": file_name}
         self._images.append(_line({**image, "width": width, "height": height}))
@@ -105,6 +106,11 @@ class TruthWriter:
             stream.write('{"images": [\n' + ",\n".join(self._images) + "\n],\n")
             stream.write('"annotations": [\n' + ",\n".join(self._annotations) + "\n],\n")
             stream.write('"categories": ' + _line(self._categories) + "}\n")
+
+
+def _is_number(image_id: int | str) -> bool:
+    """Whether COCO's tools take this id of an image as it is."""
+    return isinstance(image_id, (int, np.integer))
 
 
 def _name(sample: Sample) -> tuple[str, str]:

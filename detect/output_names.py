@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 _LONGEST = 150  # bytes of 255: a temporary name, a number and an ending come on top
@@ -17,12 +18,19 @@ class TakenNames:
 
     def __init__(self):
         self._taken: set[str] = set()
+        self._numbers: Counter[str] = Counter()  # by stem: those below were tried, and stay taken
 
-    def new(self, name: str) -> str:
-        """Return the name, or the name with the first number that is free."""
-        number, result = 2, name
+    def new(self, stem: str, ending: str = "") -> str:
+        """Return stem and ending, with the stem's next free number between them where that name is taken.
+
+        Args:
+            stem: of the name; its numbers are counted over all endings.
+            ending: to come after a number, such as ".png".
+        """
+        result, key = f"{stem}{ending}", stem.casefold()
         while result.casefold() in self._taken:
-            result, number = f"{name}-{number}", number + 1
+            self._numbers[key] += 1
+            result = f"{stem}-{self._numbers[key] + 1}{ending}"
         self._taken.add(result.casefold())
         return result
 

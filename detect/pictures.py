@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from common.files import write_bytes
 from common.images import encode_jpeg
 from common.structures import Detections
 from detect.out_folder import check_targets, same_file
+from detect.output_names import TakenNames
 
 _JPEG = (".jpg", ".jpeg")
 
@@ -51,15 +51,11 @@ def targets(pictures: list[Picture], folder: Path) -> list[Path]:
         if isinstance(picture.source, Path):
             for path in (picture.source, picture.source.resolve()):
                 sources.setdefault(path.name.casefold(), []).append(path)
-    taken, numbers, result = set(), Counter(), []
+    names, result = TakenNames(), []
     for picture in pictures:
         path = Path(picture.name)
         ending = path.suffix if path.suffix.lower() in _JPEG else ".png"
-        name = f"{path.stem}{ending}"
-        while name.lower() in taken:  # some file systems fold case
-            numbers[path.stem.lower()] += 1
-            name = f"{path.stem}-{numbers[path.stem.lower()] + 1}{ending}"
-        taken.add(name.lower())
+        name = names.new(path.stem, ending)
         if any(same_file(folder / name, source) for source in sources.get(name.casefold(), [])):
             raise ConfigError(
                 f"--out {folder}: {folder / name} is one of the pictures to look at: choose another folder"

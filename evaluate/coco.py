@@ -18,6 +18,7 @@ Source: https://cocodataset.org/#detection-eval
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class COCOResult:
     precision: np.ndarray = field(repr=False)
     recall: np.ndarray = field(repr=False)
 
-    @property
+    @cached_property
     def stats(self) -> dict[str, float | None]:
         """COCO's twelve numbers by name, in COCO's order; None where COCO says -1 (no object counts)."""
         values = {"AP": self.average_precision()}
@@ -91,7 +92,7 @@ class COCOResult:
         values.update({f"AR{size}": self.average_recall(area=size) for size in _SIZES})
         return values
 
-    @property
+    @cached_property
     def by_class(self) -> tuple[COCOClass, ...]:
         """The average precisions of each class, in the order of the class ids."""
         return tuple(
@@ -160,7 +161,7 @@ class COCOResult:
         return {
             "images": self.images,
             "max_detections": list(self.max_detections),
-            "stats": self.stats,
+            "stats": dict(self.stats),
             "classes": [vars(entry).copy() for entry in self.by_class],
         }
 

@@ -24,7 +24,7 @@ import numpy as np
 from common.errors import ConfigError
 from common.structures import Detections, Sample
 from evaluate.findings import Findings
-from evaluate.overlaps import overlaps
+from evaluate.overlaps import in_coco_form, overlaps
 from evaluate.voc import check_values
 
 
@@ -55,19 +55,32 @@ def confusion_matrix(
     if np.shape(thresholds) not in ((), (classes,)):
         raise ValueError(f"score thresholds: found {np.shape(thresholds)}, expected one or ({classes},)")
     check_values(findings.truths, findings.detections, findings.class_names)
+    shown = [found.above(thresholds) for found in findings.detections]
+    sides = in_coco_form([found.boxes for found in shown]), in_coco_form([t.boxes for t in findings.truths])
     pairs = [np.zeros((2, 0), np.int64)] + [
-        _count_image(truth, found.above(thresholds), iou_threshold, classes)
-        for truth, found in zip(findings.truths, findings.detections)
+        _count_image(truth, found, boxes, iou_threshold, classes)
+        for truth, found, *boxes in zip(findings.truths, shown, *sides)
     ]
     matrix = np.zeros((classes + 1, classes + 1), np.int64)
     np.add.at(matrix, tuple(np.concatenate(pairs, axis=1)), 1)
     return matrix
 
 
-def _count_image(truth: Sample, found: Detections, iou_threshold: float, background: int) -> np.ndarray:
-    """Return the (row, column) of everything that counts in one image, (2, K)."""
-    found = found.select(np.argsort(-found.score, kind="stable"))
-    iou, share = overlaps(found.boxes, truth.boxes)  # (D, N)
+def _count_image(
+    truth: Sample, found: Detections, boxes: list[np.ndarray], iou_threshold: float, background: int
+) -> np.ndarray:
+    """Return the (row, column) of everything that counts in one image, (2, K).
+
+    Args:
+        truth: the objects.
+        found: the detections that count.
+        boxes: of detections and of objects, in COCO's form.
+        iou_threshold: from which overlap a detection takes an object.
+        background: the number of classes.
+    """
+    order = np.argsort(-found.score, kind="stable")
+    found, (found_boxes, truth_boxes) = found.select(order), boxes
+    iou, share = overlaps(found_boxes[order], truth_boxes)  # (D, N)
     in_crowd = (share[:, truth.crowd] >= iou_threshold).any(axis=1)
     real = ~truth.crowd
     class_id, difficult = truth.class_ids[real], truth.difficult[real]

@@ -29,13 +29,14 @@ from typing import NamedTuple
 import numpy as np
 
 from common.structures import Detections, Sample
-from evaluate.overlaps import overlaps
+from evaluate.overlaps import in_coco_form, overlaps
 
 KINDS = ("class", "box", "both", "duplicate", "background", "missed")
 CLASS, BOX, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
 RIGHT = -1
 _MAX_DETECTIONS = 100  # of an image
-_NO_DETECTIONS = Detections(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+_NO_BOXES = np.zeros((0, 4))
+_NO_DETECTIONS = Detections(np.zeros(0, np.int64), np.zeros(0, np.float32), _NO_BOXES)
 _NO_TRUTH = Sample("", None, [], [], [])
 
 
@@ -82,12 +83,13 @@ def judge(
         foreground: t_f of the rule.
         background: t_b of the rule, in (0, t_f).
     """
-    parts = [
-        _judge_image(0, _NO_TRUTH, _NO_DETECTIONS, foreground, background)
-    ]  # gives the arrays their types
+    sides = in_coco_form([found.boxes for found in detections]), in_coco_form([t.boxes for t in truths])
+    parts = [  # the first gives the arrays their types
+        _judge_image(0, _NO_TRUTH, _NO_DETECTIONS, [_NO_BOXES, _NO_BOXES], foreground, background)
+    ]
     parts += [
-        _judge_image(image, truth, found, foreground, background)
-        for image, (truth, found) in enumerate(zip(truths, detections))
+        _judge_image(image, truth, found, boxes, foreground, background)
+        for image, (truth, found, *boxes) in enumerate(zip(truths, detections, *sides))
     ]
     return tuple(
         form(*(np.concatenate(values) for values in zip(*side)))
@@ -96,12 +98,18 @@ def judge(
 
 
 def _judge_image(
-    image: int, truth: Sample, found: Detections, foreground: float, background: float
+    image: int,
+    truth: Sample,
+    found: Detections,
+    boxes: list[np.ndarray],
+    foreground: float,
+    background: float,
 ) -> tuple[Verdicts, Outcomes]:
-    """Say what every detection of one image is and what became of its objects."""
+    """Say what every detection of one image is and what became of its objects; `boxes` of both in COCO's form."""
+    found_boxes, truth_boxes = boxes
     index = np.argsort(-found.score, kind="stable")[:_MAX_DETECTIONS]
     class_id, score = found.class_id[index], found.score[index]
-    iou, share = overlaps(found.boxes[index], truth.boxes)  # (D, N)
+    iou, share = overlaps(found_boxes[index], truth_boxes)  # (D, N)
     same = class_id[:, None] == truth.class_ids
     counts = ~(truth.crowd | truth.difficult)
     neutral = (same[:, ~counts] & (share[:, ~counts] > foreground)).any(axis=1)

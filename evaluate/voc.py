@@ -71,12 +71,14 @@ class VOCResult:
         metric: "voc" (area) or "voc07" (11 points).
         iou_threshold: from which overlap a detection takes an object.
         images: how many were looked at.
+        use_difficult: whether difficult objects were counted like all others.
     """
 
     classes: tuple[ClassResult, ...]
     metric: str
     iou_threshold: float
     images: int
+    use_difficult: bool = False
 
     @property
     def mean(self) -> float | None:
@@ -191,7 +193,7 @@ def evaluate(
         )
         for i, name in enumerate(class_names)
     )
-    return VOCResult(classes, metric, float(iou_threshold), len(truths))
+    return VOCResult(classes, metric, float(iou_threshold), len(truths), use_difficult)
 
 
 def check_rule(iou_threshold: float, metric: str) -> None:

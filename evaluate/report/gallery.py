@@ -102,7 +102,7 @@ class Shown:
 
 def show_above(findings: Findings, thresholds: np.ndarray) -> Shown:
     """Return what is left of the findings above the thresholds, (C,) one for each class."""
-    index = [np.flatnonzero(found.score > thresholds[found.class_id]) for found in findings.detections]
+    index = [np.flatnonzero(found.is_above(thresholds)) for found in findings.detections]
     chosen = [found.select(kept) for found, kept in zip(findings.detections, index)]
     return Shown(findings.with_detections(chosen), index)
 

@@ -91,7 +91,7 @@ def write_report(
 
 def _as_counted(findings: Findings, voc: VOCResult) -> Findings:
     """Return findings whose difficult objects are ordinary ones where the score counted them (--use-difficult)."""
-    if any(result.difficult for result in voc.classes):
+    if not voc.use_difficult:
         return findings
     truths = [
         dataclasses.replace(truth, difficult=np.zeros_like(truth.difficult)) for truth in findings.truths

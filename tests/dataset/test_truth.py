@@ -71,6 +71,15 @@ def test_textual_ids_stand_under_name_and_the_key_is_the_number(tmp_path):
     assert (truth.samples[3].image_id, truth.image_ids, truth.category_ids) == ("2007_000027", {3: 3}, (1, 2))
 
 
+def test_where_some_ids_are_texts_these_are_numbered_among_all(tmp_path):
+    samples = [sample("b"), sample(7), sample("a")]
+    writer = TruthWriter(("ant", "bee"), samples=samples)
+    for key, value in enumerate(samples):
+        writer.add(key, value, "a.jpg")
+    writer.write(tmp_path / "t.gt.json")
+    assert read_truth(tmp_path / "t.gt.json").image_ids == {0: 3, 1: 7, 2: 2}
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"images": [{}], "annotations": [], "categories": []}', "<html>"]
 )

@@ -449,6 +449,12 @@ def test_a_name_is_given_once():
     assert [names.new(name) for name in ("a", "A", "a-2", "a", "b")] == ["a", "A-2", "a-2-2", "a-3", "b"]
 
 
+def test_numbers_of_names_are_counted_over_all_endings():
+    names = TakenNames()
+    given = [names.new(*name) for name in (("a", ".jpg"), ("A", ".JPG"), ("a", ".png"), ("a", ".png"))]
+    assert given == ["a.jpg", "A-2.JPG", "a.png", "a-3.png"]
+
+
 def test_without_flags_nothing_is_written(tmp_path):
     with outputs(tmp_path) as written:
         written.add("a.jpg", PIXELS, TWO)

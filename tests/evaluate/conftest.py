@@ -11,9 +11,10 @@ from PIL import Image
 from common.structures import Sample
 from dataset.annotations import AnnotationSet
 from dataset.pack import pack
+from tests.detect.quarters import quarters
 
 _TOY = runpy.run_path(str(Path(__file__).parent.parent / "detect" / "conftest.py"))
-toy, toy_prefix, quarters = _TOY["toy"], _TOY["toy_prefix"], _TOY["quarters"]
+toy, toy_prefix = _TOY["toy"], _TOY["toy_prefix"]
 
 NAMES = ("red", "green", "blue")
 WORLD = [("red", "", "", "green"), ("blue", "blue", "", ""), ("", "", "", ""), ("", "red", "blue", "")]

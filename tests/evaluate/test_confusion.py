@@ -15,37 +15,12 @@ from common.boxes import area, iou
 from common.errors import ConfigError
 from common.structures import Detections, Sample
 from evaluate.confusion import confusion_matrix
-from evaluate.findings import Findings
+from tests.evaluate.worlds import findings_of, image_of
 
 A, B = [0, 0, 10, 10], [20, 20, 40, 40]
 HALF_A, MOST_OF_A = [0, 0, 10, 5], [0, 0, 10, 9]
 NOWHERE = [80, 80, 90, 90]
 NONE = 2  # background, beside the classes 0 and 1
-
-
-def findings(truths, detections, classes=2):
-    names = tuple(f"class {number}" for number in range(classes))
-    return Findings(truths, detections, names, tuple(range(classes)), tuple(range(len(truths))))
-
-
-def image(objects, rows):
-    """Truth of (class, box[, "difficult" | "crowd"]) and detections of (class, score, box)."""
-    marks = [(*row, "")[2] for row in objects]
-    truth = Sample(
-        Path("image.jpg"),
-        (100, 100),
-        [row[1] for row in objects],
-        [row[0] for row in objects],
-        [mark == "difficult" for mark in marks],
-        crowd=np.array([mark == "crowd" for mark in marks], bool),
-    )
-    found = Detections(
-        np.array([row[0] for row in rows], np.int64),
-        np.array([row[1] for row in rows], np.float32),
-        np.array([row[2] for row in rows], np.float32).reshape(-1, 4),
-        (100, 100),
-    )
-    return truth, found
 
 
 def random_findings(seed, *, classes=3, grid=None, neutral=True):
@@ -67,7 +42,7 @@ def random_findings(seed, *, classes=3, grid=None, neutral=True):
         score = np.sort(rng.choice(np.arange(1, 20), rows) / 20)[::-1].astype(np.float32)
         truths.append(Sample(Path("image.jpg"), (100, 100), boxes, ids, mark == 1, crowd=mark == 2))
         found.append(Detections(ids_found, score, boxes_found.astype(np.float32), (100, 100)))
-    return findings(truths, found, classes)
+    return findings_of(truths, found, classes)
 
 
 def plain_matrix(measured, iou_threshold, thresholds):
@@ -131,14 +106,14 @@ def plain_matrix(measured, iou_threshold, thresholds):
     ],
 )
 def test_pairs_by_hand(objects, rows, expected):
-    truth, found = image(objects, rows)
+    truth, found = image_of(objects, rows)
     matrix = np.zeros((3, 3), int)
     for pair in expected:
         matrix[pair] += 1
-    np.testing.assert_array_equal(confusion_matrix(findings([truth], [found])), matrix)
+    np.testing.assert_array_equal(confusion_matrix(findings_of([truth], [found])), matrix)
     # Images do not see each other, and the order of the rows is of no account where scores differ.
     order = np.arange(len(found))[::-1]
-    twice = findings([truth, truth], [found, found.select(order)])
+    twice = findings_of([truth, truth], [found, found.select(order)])
     np.testing.assert_array_equal(confusion_matrix(twice), 2 * matrix)
 
 
@@ -151,19 +126,19 @@ def test_pairs_by_hand(objects, rows, expected):
     ],
 )
 def test_one_of_two_wrong_classes_takes_the_object(rows, takes):
-    truth, found = image([(0, A)], rows)
+    truth, found = image_of([(0, A)], rows)
     expected = np.zeros((4, 4), int)
     expected[0, takes] = expected[3, 3 - takes] = 1
-    np.testing.assert_array_equal(confusion_matrix(findings([truth], [found], 3)), expected)
+    np.testing.assert_array_equal(confusion_matrix(findings_of([truth], [found], 3)), expected)
 
 
 def test_each_class_has_its_threshold():
-    truth, found = image([(0, A), (1, B)], [(0, 0.5, A), (1, 0.5, B)])
-    matrix = confusion_matrix(findings([truth], [found]), thresholds=np.array([0.4, 0.6]))
+    truth, found = image_of([(0, A), (1, B)], [(0, 0.5, A), (1, 0.5, B)])
+    matrix = confusion_matrix(findings_of([truth], [found]), thresholds=np.array([0.4, 0.6]))
     assert matrix.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
-@pytest.mark.parametrize("measured", [findings([], []), findings(*zip(image([], [])))])
+@pytest.mark.parametrize("measured", [findings_of([], []), findings_of(*zip(image_of([], [])))])
 def test_nothing_gives_zeros(measured):
     matrix = confusion_matrix(measured)
     assert matrix.shape == (3, 3)
@@ -234,15 +209,15 @@ def test_without_neutral_objects_every_detection_above_its_threshold_counts():
 @pytest.mark.parametrize("value", [0, -0.5, 1.5])
 def test_overlap_that_cannot_be_is_refused(value):
     with pytest.raises(ConfigError, match=rf"IoU threshold {value}.*--overlap"):
-        confusion_matrix(findings([], []), iou_threshold=value)
+        confusion_matrix(findings_of([], []), iou_threshold=value)
 
 
 def test_thresholds_of_other_classes_are_refused():
     with pytest.raises(ValueError, match=r"found \(3,\), expected one or \(2,\)"):
-        confusion_matrix(findings([], []), thresholds=np.zeros(3))
+        confusion_matrix(findings_of([], []), thresholds=np.zeros(3))
 
 
 def test_boxes_that_are_not_in_pixels_are_refused():
-    truth, found = image([(0, A)], [(0, 0.9, A)])
+    truth, found = image_of([(0, A)], [(0, 0.9, A)])
     with pytest.raises(ValueError, match="normalised"):
-        confusion_matrix(findings([truth], [dataclasses.replace(found, size=None)]))
+        confusion_matrix(findings_of([truth], [dataclasses.replace(found, size=None)]))

@@ -16,7 +16,7 @@ from common.errors import ConfigError, RecordError
 from common.structures import Detections, Sample
 from evaluate.error_analysis import analyse_errors
 from evaluate.error_kinds import KINDS, judge
-from evaluate.findings import Findings
+from tests.evaluate.worlds import findings_of, image_of
 
 A, B, C = [0, 0, 10, 10], [20, 20, 40, 40], [50, 0, 60, 10]
 B_OFF = [20, 32, 40, 52]  # IoU with B: 160 of 640
@@ -37,33 +37,8 @@ TIDES = {
 
 def findings(*images, classes=3):
     """Findings of images, each a list of (class, box[, "difficult" | "crowd"]) and one of (class, score, box)."""
-    truths, detections = [], []
-    for objects, rows in images:
-        marks = [(*row, "")[2] for row in objects]
-        truths.append(
-            Sample(
-                Path("image.jpg"),
-                (100, 100),
-                [row[1] for row in objects],
-                [row[0] for row in objects],
-                [mark == "difficult" for mark in marks],
-                crowd=np.array([mark == "crowd" for mark in marks], bool),
-            )
-        )
-        detections.append(
-            Detections(
-                np.array([row[0] for row in rows], np.int64),
-                np.array([row[1] for row in rows], np.float32),
-                np.array([row[2] for row in rows], np.float32).reshape(-1, 4),
-                (100, 100),
-            )
-        )
-    return as_findings(truths, detections, classes)
-
-
-def as_findings(truths, detections, classes):
-    names = tuple(f"class {number}" for number in range(classes))
-    return Findings(truths, detections, names, tuple(range(classes)), tuple(range(len(truths))))
+    pairs = [image_of(objects, rows) for objects, rows in images]
+    return findings_of([truth for truth, _ in pairs], [found for _, found in pairs], classes)
 
 
 def random_findings(rng, *, images=20, classes=4, objects=12, detections=40, grid=None):
@@ -86,7 +61,7 @@ def random_findings(rng, *, images=20, classes=4, objects=12, detections=40, gri
         found.append(
             Detections(ids_found, score.astype(np.float32), boxes_found.astype(np.float32), (120, 120))
         )
-    return as_findings(truths, found, classes)
+    return findings_of(truths, found, classes)
 
 
 def _random_boxes(rng, count):
@@ -354,7 +329,7 @@ def findings_of_coco(truth, results):
         crowd = np.array([entry["iscrowd"] for entry in objects], bool)
         truths.append(Sample(Path("image.jpg"), size, boxes, ids, np.zeros(len(ids), bool), crowd=crowd))
         detections.append(Detections(ids_found, np.array([row["score"] for row in rows]), boxes_found, size))
-    return as_findings(truths, detections, len(numbers))
+    return findings_of(truths, detections, len(numbers))
 
 
 @pytest.mark.parametrize("steps", [0, 5], ids=["all scores differ", "ties"])

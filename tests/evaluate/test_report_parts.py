@@ -158,6 +158,13 @@ def test_worst_picture_comes_first_and_good_ones_stay_out():
     assert second.weight == pytest.approx(0.7)
 
 
+def test_score_that_float32_makes_its_threshold_is_not_above_it():
+    """As for drawing and in the confusion matrix; in float64 it would be above 0.3 by a hundred millionth."""
+    assert pictures([sample([(0, A)])], [seen([(1, 0.3, FAR)])], thresholds=(0.3, 0.3))[0].mistakes == (
+        ("missed", "cat missed"),
+    )
+
+
 def test_detection_below_its_threshold_is_no_mistake_but_can_be_shown():
     shown = pictures(
         [sample([(1, B)])], [seen([(0, 0.6, FAR), (1, 0.55, B), (0, 0.01, A)])], None, (0.65, 0.6)
