@@ -47,6 +47,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_half_written(folder: str | os.PathLike, pattern: str) -> None:
+    """Remove the temporary files of `atomic_path` that a process killed while it wrote left behind.
+
+    Args:
+        folder: of the files; it need not be there.
+        pattern: of the final names, as for glob; a name that is not a pattern wants `glob.escape`.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for left in Path(folder).glob(f".{pattern}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def check_place(path: str | os.PathLike) -> None:
     """Make sure that a file can be written there, before the work whose result it is to hold.
 

@@ -75,6 +75,23 @@ class _Strict:
 _strict = _Strict()
 
 
+def read_header(data: bytes) -> tuple[tuple[int, int], str]:
+    """Read what an image file says of its picture, without decoding it.
+
+    Args:
+        data: the file's bytes.
+
+    Returns:
+        (width, height) as stored, not yet upright, and Pillow's name of the mode.
+
+    Raises:
+        PIL.Image.DecompressionBombError: the picture has over 178 million pixels.
+        Exception: whatever Pillow meets where the bytes are no image or a damaged one; `load` has sentences for it.
+    """
+    with _strict, Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        return image.size, image.mode
+
+
 def load(data: bytes, name: str) -> Image.Image:
     """Decode the first frame of an image file whole, as Pillow's image (not yet upright, not yet RGB).
 

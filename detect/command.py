@@ -130,11 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = targets(pictures, Path(args.out))
         detector, thresholds = _detector(args)
         return look_at_pictures(detector, pictures, paths, Wanted.of(args, detector, thresholds), args)
-    target(args)
-    faults = Faults()
+    path, faults = target(args), Faults()
     with contextlib.closing(open_source(args, faults)) as source:
         detector, thresholds = _detector(args)
-        return look_at_video(detector, source, Wanted.of(args, detector, thresholds), args, faults)
+        return look_at_video(detector, source, path, Wanted.of(args, detector, thresholds), args, faults)
 
 
 def _check(args: argparse.Namespace, kind: str) -> None:
@@ -143,32 +142,25 @@ def _check(args: argparse.Namespace, kind: str) -> None:
     Raises:
         ConfigError: one is given.
     """
-    moving = kind in ("video", "camera", "url")
-    idle = {
-        "--max-frames": args.max_frames is not None and not moving,
-        "--show-fps": args.show_fps and not moving,
-        "--ext": args.ext is not None and not args.images,
-        "--host": args.host is not None and kind != "serve",
-        "--port": args.port is not None and kind != "serve",
-        **{
-            flag: bool(value) and kind == "serve"
-            for flag, value in (
-                ("--show", args.show),
-                ("--classes", args.classes is not None),
-                ("--max-det", args.max_det is not None),
-                ("--save-results", args.save_results is not None),
-                ("--truth", args.truth is not None),
-                ("--save-txt", args.save_txt),
-                ("--save-crop", args.save_crop),
-            )
-        },
-    }
-    use = {"--ext": "--images", "--host": "--serve", "--port": "--serve"}
-    use.update(dict.fromkeys(("--max-frames", "--show-fps"), "--video, --camera and --url"))
-    for flag in (flag for flag, given in idle.items() if given):
-        raise ConfigError(
-            f"{flag} is for {use.get(flag, 'pictures and videos, not for --serve')}: leave it out"
-        )
+    moving, serving = kind in ("video", "camera", "url"), kind == "serve"
+    frames, seen = "--video, --camera and --url", "pictures and videos, not for --serve"
+    flags = (  # name, whether it is given, whether there is a use for it, what it is for
+        ("--max-frames", args.max_frames is not None, moving, frames),
+        ("--show-fps", args.show_fps, moving, frames),
+        ("--ext", args.ext is not None, bool(args.images), "--images"),
+        ("--host", args.host is not None, serving, "--serve"),
+        ("--port", args.port is not None, serving, "--serve"),
+        ("--show", args.show, not serving, seen),
+        ("--classes", args.classes is not None, not serving, seen),
+        ("--max-det", args.max_det is not None, not serving, seen),
+        ("--save-results", args.save_results is not None, not serving, seen),
+        ("--truth", args.truth is not None, not serving, seen),
+        ("--save-txt", args.save_txt, not serving, seen),
+        ("--save-crop", args.save_crop, not serving, seen),
+    )
+    for flag, given, useful, purpose in flags:
+        if given and not useful:
+            raise ConfigError(f"{flag} is for {purpose}: leave it out")
 
 
 def _detector(args: argparse.Namespace) -> tuple[Detector, float | np.ndarray]:

@@ -32,16 +32,7 @@ _ATTEMPTS = 5  # to open a stream again before it is given up
 _PAUSES = (0.5, 1, 2, 4, 8)  # seconds before each
 _POLL = 0.1  # seconds between looks at whether to stop
 _USUAL_RATE = Fraction(30)
-_OWN_PACE = (
-    "rtsp",
-    "rtsps",
-    "rtmp",
-    "rtmps",
-    "udp",
-    "tcp",
-    "rtp",
-    "srt",
-)  # live also where they tell a duration
+_OF_FILES = ("http", "https")  # the other schemes are live also where they tell a duration
 
 
 class Live:
@@ -255,7 +246,7 @@ def open_stream(
         raise ConfigError(f"--url {printable_url(url)}: expected {'://, '.join(SCHEMES[:6])}://...{there}")
     name = printable_url(url)
     container, stream = open_url(url, timeout)
-    if scheme not in _OWN_PACE and (container.duration or container.size > 0):
+    if scheme in _OF_FILES and (container.duration or container.size > 0):
         return Video(container, stream, name, on_error)
     first = [(container, stream)]
 

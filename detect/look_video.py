@@ -102,13 +102,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def look_at_video(
-    detector: Detector, source: Source, wanted: Wanted, args: argparse.Namespace, faults: Faults
+    detector: Detector, source: Source, path: Path, wanted: Wanted, args: argparse.Namespace, faults: Faults
 ) -> int:
     """Look at every frame of a video, or the newest ones of a live source; write a video and what was found.
 
     Args:
         detector: any.
         source: from `open_source`.
+        path: where the video goes, from `target`.
         wanted: which detections count.
         args: of the command.
         faults: where `source` notes its damaged frames.
@@ -117,7 +118,6 @@ def look_at_video(
         The exit code: 2 where a frame was damaged or the source ended early, `Stop.code`
         where the user stopped it.
     """
-    path = target(args)
     files = [args.video] if args.video is not None else []
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Stop(getattr(source, "stop", None)))

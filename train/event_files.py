@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from common.files import atomic_path
+from common import files
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def drop_from(path: Path, step: int) -> int:
         if not any(event.summary for event in kept):
             path.unlink()
         elif sum(event.end - event.begin for event in kept) < size:
-            with atomic_path(path) as temporary, open(temporary, "wb") as target:
+            with files.atomic_path(path) as temporary, open(temporary, "wb") as target:
                 _copy(stream, target, kept)
     return len(events) - len(kept)
 
@@ -198,8 +198,7 @@ def own_files(folder: Path) -> list[Path]:
 
 def remove_half_written(folder: Path) -> None:
     """Remove the copies that a run killed inside `drop_from` left."""
-    for path in folder.glob(".events.out.tfevents.*.ssd.*.tmp"):
-        path.unlink(missing_ok=True)
+    files.remove_half_written(folder, "events.out.tfevents.*.ssd")
 
 
 def next_name(folder: Path) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.files import write_text
+from common.files import remove_half_written, write_text
 
 log = logging.getLogger("train")
 _DATA_BOUND = 0.2  # of the time waited for data; below it more decoding would gain next to nothing
@@ -88,8 +88,7 @@ class ResultsFile:
     @classmethod
     def open(cls, path: Path, finished_epochs: int) -> ResultsFile:
         """Open the file, keeping the rows of finished epochs; what a killed run left of it half written goes."""
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-            left.unlink(missing_ok=True)
+        remove_half_written(path.parent, glob.escape(path.name))
         rows = []
         if finished_epochs and path.exists():
             # A spreadsheet may have been at it: a mark (BOM) first, another encoding, stray zero bytes.

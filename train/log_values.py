@@ -78,7 +78,7 @@ def validation_values(done: EpochDone) -> dict[str, float]:
     if result.mean is not None:
         values["mAP"] = result.mean
     loss = done.validated.loss
-    return values if loss is None else {**values, "epoch/cls_loss": loss.cls, "epoch/loc_loss": loss.loc}
+    return {**values, "epoch/cls_loss": loss.cls, "epoch/loc_loss": loss.loc}
 
 
 def preformatted(text: str) -> str:

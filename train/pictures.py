@@ -7,6 +7,7 @@ at the end of the run at the latest. Nothing of it changes the run.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import logging
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from common import images
 from common.drawing import class_colours, draw_boxes
 from common.errors import SSDError
-from common.files import write_bytes
+from common.files import remove_half_written, write_bytes
 from common.mx import cv2
 from detect.pictures import annotate
 from model.card import Card
@@ -52,12 +53,9 @@ class RunPictures(Observer):
         self._rows: tuple[dict, ...] = ()
         self._best: EpochDone | None = None
         self._broken = False
-        # What a killed run left half written.
-        names = (self._plot.name, f"{self._stem}batch-*.jpg", f"{self._stem}validation/*.jpg")
-        for name in names:
-            folder, _, last = name.rpartition("/")
-            for left in (self._folder / folder).glob(f".{last}.*.tmp"):
-                left.unlink(missing_ok=True)
+        remove_half_written(self._folder, glob.escape(self._plot.name))
+        remove_half_written(self._folder, f"{glob.escape(self._stem)}batch-*.jpg")
+        remove_half_written(self._folder / f"{self._stem}validation", "*.jpg")
 
     def after_batch(self, done: BatchDone) -> None:
         """Draw the first batches as the network saw them."""

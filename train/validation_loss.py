@@ -6,6 +6,7 @@ heads' outputs through the loss of symbol/loss.py, so that the figures compare w
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +69,7 @@ class LossMeter:
     _waiting: list = field(default_factory=list)
     _sums: np.ndarray = field(default_factory=lambda: np.zeros(4))
     _images: int = 0
+    _executors: dict = field(default_factory=dict)
 
     def add(self, index: int, predictions: tuple[np.ndarray, ...]) -> None:
         """Add an image.
@@ -84,6 +86,7 @@ class LossMeter:
         """Return the loss over all images added; the meter starts anew."""
         if self._waiting:
             self._compute()
+        self._executors.clear()  # their memory is training's until the next validation
         cls, loc, positives, negatives = self._sums.tolist()
         images = max(1, self._images)
         self._sums, self._images = np.zeros(4), 0
@@ -96,11 +99,20 @@ class LossMeter:
         inputs = {"loc_pred": np.stack(loc_pred), "cls_pred": np.stack(cls_pred)}  # (B, 4A), (B, C+1, A)
         rows = self.labels[list(indices)]
         inputs.update(targets(self.boxes, rows, self.variances, self.loss.overlap_threshold))
-        outputs = self._graph().bind(mx.cpu(), {name: mx.nd.array(value) for name, value in inputs.items()})
-        sums = [out.asnumpy().astype(np.float64).sum() for out in outputs.forward(is_train=False)]
+        outputs = self._executor(inputs).forward(is_train=False, **inputs)
+        sums = [out.asnumpy().astype(np.float64).sum() for out in outputs]
         self._sums += np.array(sums)
         self._images += len(indices)
 
+    def _executor(self, inputs: dict[str, np.ndarray]):
+        """Return the graph bound for so many images; it has no parameters that could grow old, all comes as inputs."""
+        images = len(inputs["cls_pred"])
+        if images not in self._executors:
+            arrays = {name: mx.nd.zeros(value.shape) for name, value in inputs.items()}
+            self._executors[images] = self._graph.bind(mx.cpu(), arrays)
+        return self._executors[images]
+
+    @functools.cached_property
     def _graph(self):
         """Return the loss of (loc_pred, cls_pred) and TARGETS."""
         loc_pred, cls_pred = mx.sym.Variable("loc_pred"), mx.sym.Variable("cls_pred")

@@ -20,8 +20,9 @@ GET /scene?seed=1 draws a scene, where the detector is for those (else 404).
 An error is {"error": a sentence}: 400 a damaged picture or no picture sent, 403 another site asks, 413 too many bytes
 or pixels, 415 no picture, 503 the server is stopping.
 
-A Detector belongs to one thread: one looks at the pictures, in the order in which they come, and requests wait for it.
-Only one picture is decoded at a time, so that memory stays bounded. Nothing is written to disk.
+One thread looks at the pictures, in the order in which they come, and requests wait for it: OpenMP starts a team of
+threads for each thread that MXNet's operations are called from. Only one picture is decoded at a time, so that memory
+stays bounded. Nothing is written to disk.
 """
 
 from detect.serve.app import make_app

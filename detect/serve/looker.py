@@ -1,4 +1,8 @@
-"""One thread that looks at uploaded pictures, since a Detector is not to be shared between threads."""
+"""One thread that looks at uploaded pictures, in the order in which they come and one at a time.
+
+A Detector's own lock would keep requests apart too, but they come in many threads, and OpenMP starts a team of threads
+for each that MXNet's operations are called from. Here decoding waits its turn as well, which bounds the memory.
+"""
 
 from __future__ import annotations
 
@@ -49,11 +53,8 @@ class Look:
 class Looker:
     """Looks at one picture after the other; its methods may be called from any thread, and wait for their turn.
 
-    It is a thread of its own and not a lock, because MXNet's operations start a team of OpenMP threads for every
-    thread that they are called from.
-
     Args:
-        detector: from now on used here alone.
+        detector: any.
         max_pixels: of a picture, at most, as `size.check_size` takes it.
     """
 

@@ -39,6 +39,22 @@ def python_process(code, cwd):
 # ---- atomic writing
 
 
+def test_what_killed_writers_left_is_removed_by_its_final_name(tmp_path):
+    with files.atomic_path(tmp_path / "a-1.jpg") as temporary:
+        left = tmp_path / f"{temporary.name.rpartition('.tmp')[0]}x.tmp"
+        left.touch()
+    others = [tmp_path / name for name in (".b-1.jpg.x.tmp", ".a-1.jpg", "a-1.jpg.x.tmp", ".a-1.png.x.tmp")]
+    for path in others:
+        path.touch()
+    files.remove_half_written(tmp_path, "a-*.jpg")
+    assert not left.exists()
+    assert all(path.exists() for path in (*others, tmp_path / "a-1.jpg"))
+
+
+def test_half_written_files_are_looked_for_where_there_is_no_folder(tmp_path):
+    files.remove_half_written(tmp_path / "missing", "a.jpg")
+
+
 def test_block_that_ends_well_makes_the_file(tmp_path):
     path = tmp_path / "a" / "b" / "ünï 文.txt"
     with files.atomic_path(path) as temporary:

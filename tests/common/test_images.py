@@ -196,6 +196,26 @@ def test_pixels_can_be_written_to():
 # ---- what may be packed as it is, and encoding
 
 
+def test_header_tells_size_and_mode_without_the_pixels():
+    data = saved(pixels_of(24, 31), "PNG")
+    assert images.read_header(data) == ((31, 24), "RGB")
+    assert images.read_header(data[:60]) == ((31, 24), "RGB")
+    assert images.read_header(saved(Image.new("I;16", (3, 2)), "PNG"))[0] == (3, 2)
+
+
+def test_header_of_a_large_picture_is_read_without_a_warning(monkeypatch):
+    data = saved(pixels_of(24, 31), "PNG")
+    monkeypatch.setattr(
+        Image, "MAX_IMAGE_PIXELS", 400
+    )  # Pillow warns above it, and refuses above twice as many
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert images.read_header(data)[0] == (31, 24)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    with pytest.raises(Image.DecompressionBombError):
+        images.read_header(data)
+
+
 def test_plain_jpeg_is_told_from_others():
     pixels = pixels_of()
     assert images.is_plain_jpeg(images.load(saved(pixels, "JPEG"), "x"))

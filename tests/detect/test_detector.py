@@ -21,18 +21,7 @@ from model.saved import SavedDetector, params_path, symbol_path
 from symbol.loss import LossConfig, training_symbol
 from symbol.network import heads
 from symbol.presets import network_config
-
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
-
-
-def paint(*names, size=(160, 120)):
-    """Four quarters: top left, top right, bottom left, bottom right."""
-    width, height = size
-    image = np.zeros((height, width, 3), np.uint8)
-    for index, name in enumerate(names):
-        top, left = index // 2 * (height // 2), index % 2 * (width // 2)
-        image[top : height // 2 + top, left : width // 2 + left] = COLOURS.get(name, (0, 0, 0))
-    return image
+from tests.detect.quarters import COLOURS, quarters
 
 
 def as_set(found):
@@ -46,7 +35,7 @@ def cpu_detector(saved, **settings):
 
 @pytest.mark.parametrize("size", [(160, 120), (64, 64), (100, 80), (1000, 300), (38, 600), (4000, 3000)])
 def test_boxes_come_in_pixels_of_the_image_whatever_its_size(toy, size):
-    found = cpu_detector(toy).detect(paint("red", "green", "blue", "black", size=size))
+    found = cpu_detector(toy).detect(quarters("red", "green", "blue", "black", size=size))
     width, height = size
     assert as_set(found) == {
         ("red", (0, 0, width // 2, height // 2)),
@@ -59,13 +48,13 @@ def test_boxes_come_in_pixels_of_the_image_whatever_its_size(toy, size):
 
 
 def test_normalised_boxes_on_request(toy):
-    found = cpu_detector(toy).detect(paint("black", "green", "", ""), normalised=True)
+    found = cpu_detector(toy).detect(quarters("black", "green", "", ""), normalised=True)
     np.testing.assert_allclose(found.boxes, [[0.5, 0, 1, 0.5]], atol=1e-6)
     assert found.size is None
 
 
 def test_paths_arrays_and_grey_are_all_images(toy, tmp_path):
-    pixels = paint("red", "", "", "green")
+    pixels = quarters("red", "", "", "green")
     path = tmp_path / "bîld.png"
     Image.fromarray(pixels).save(path)
     detector = cpu_detector(toy)
@@ -96,7 +85,7 @@ def test_arrays_that_are_no_images_are_refused(toy, array):
 def test_results_do_not_depend_on_the_batch(toy):
     rng = np.random.default_rng(0)
     names = ["red", "green", "blue", ""]
-    images = [paint(*rng.choice(names, 4), size=tuple(rng.integers(40, 200, 2) * 2)) for _ in range(11)]
+    images = [quarters(*rng.choice(names, 4), size=tuple(rng.integers(40, 200, 2) * 2)) for _ in range(11)]
     detector = cpu_detector(toy)
     alone = [detector.detect(image) for image in images]
     for batch_size in (1, 2, 4, 11, 32):
@@ -107,7 +96,7 @@ def test_results_do_not_depend_on_the_batch(toy):
 
 
 def test_two_devices_give_what_one_gives(toy):
-    images = [paint("red", "", "", "")] * 3 + [paint("", "blue", "green", "")] * 4
+    images = [quarters("red", "", "", "")] * 3 + [quarters("", "blue", "green", "")] * 4
     one = cpu_detector(toy).detect(images, 2)
     two = Detector.from_saved(toy, context=[mx.cpu(0), mx.cpu(1)]).detect(images, 2)
     assert [as_set(found) for found in one] == [as_set(found) for found in two]
@@ -116,12 +105,12 @@ def test_two_devices_give_what_one_gives(toy):
 def test_executors_are_kept_and_bounded(toy):
     detector = cpu_detector(toy)
     for batch_size in (1, 2, 3, 4, 5, 6, 1):
-        detector.detect([paint("red", "", "", "")] * batch_size, batch_size)
+        detector.detect([quarters("red", "", "", "")] * batch_size, batch_size)
     assert len(detector._executors._bound) <= 4
 
 
 def test_images_are_not_changed(toy):
-    image = paint("red", "green", "", "")
+    image = quarters("red", "green", "", "")
     before = image.copy()
     cpu_detector(toy).detect([image])
     assert np.array_equal(image, before)
@@ -129,7 +118,7 @@ def test_images_are_not_changed(toy):
 
 def test_new_parameters_take_effect_in_every_executor(toy):
     detector = cpu_detector(toy)
-    image = paint("red", "", "", "")
+    image = quarters("red", "", "", "")
     assert detector.detect([image] * 3, 2)[2].name(0) == "red"
     swapped = dict(toy.arg_params)
     swapped["classes_weight"] = mx.nd.array(toy.arg_params["classes_weight"].asnumpy()[[0, 2, 1, 3]])
@@ -189,11 +178,11 @@ def test_values_that_are_not_finite_are_an_error_not_an_empty_result(toy, name, 
     detector = cpu_detector(toy)
     detector.set_params({**toy.arg_params, name: mx.nd.full(4, value)}, {})
     with pytest.raises(CheckpointError, match="not finite on image 0"):
-        detector.detect(paint("red", "", "", ""))
+        detector.detect(quarters("red", "", "", ""))
 
 
 def test_detection_settings_replace_the_cards(toy):
-    image = paint("red", "red", "", "")
+    image = quarters("red", "red", "", "")
     pale = np.where(image == 255, 140, image).astype(np.uint8)
     assert len(cpu_detector(toy).detect(image)) == 2
     assert len(cpu_detector(toy, keep_topk=1).detect(image)) == 1
@@ -234,7 +223,7 @@ def test_deployed_graph_runs_as_it_is(toy):
     card = dataclasses.replace(toy.card, graph="deployed")
     symbol = inference_symbol(toy.symbol, 3, card.anchors.variances, card.detection)
     deployed = dataclasses.replace(toy, symbol=symbol, card=card)
-    image = paint("red", "green", "", "blue")
+    image = quarters("red", "green", "", "blue")
     assert as_set(cpu_detector(deployed).detect(image)) == as_set(cpu_detector(toy).detect(image))
     assert (
         len(cpu_detector(deployed, keep_topk=1).detect(image)) == 1
@@ -269,7 +258,7 @@ def test_old_files_without_card_load_with_what_it_would_say(toy, tmp_path, names
     symbol_path(prefix).write_text(old_graph(names).tojson())
     mx.nd.save(str(params_path(prefix, 0)), {f"arg:{k}": v for k, v in toy.arg_params.items()})
     detector = Detector(prefix, 0, context=mx.cpu(), **STATED)
-    image = paint("red", "", "green", "blue")
+    image = quarters("red", "", "green", "blue")
     assert as_set(detector.detect(image)) == as_set(cpu_detector(toy).detect(image))
     with pytest.raises(CheckpointError, match=r"no card.*--data-shape, --class-names"):
         Detector(prefix, 0, context=mx.cpu())
@@ -290,7 +279,12 @@ def test_default_boxes_are_read_from_the_graph(toy):
 def test_stream_leaves_out_what_cannot_be_decoded_and_keeps_the_order(toy, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
-    images = [paint("red", "", "", ""), broken, paint("", "green", "", ""), tmp_path / "missing.jpg"] * 5
+    images = [
+        quarters("red", "", "", ""),
+        broken,
+        quarters("", "green", "", ""),
+        tmp_path / "missing.jpg",
+    ] * 5
     errors = []
     detector = cpu_detector(toy)
     results = list(
@@ -307,7 +301,7 @@ def test_stream_leaves_out_what_cannot_be_decoded_and_keeps_the_order(toy, tmp_p
 def test_stream_takes_endless_sources_and_can_be_left(toy):
     def endless():
         while True:
-            yield paint("red", "", "", "")
+            yield quarters("red", "", "", "")
 
     before = threading.active_count()
     stream = cpu_detector(toy).stream(endless(), 2)
@@ -320,7 +314,7 @@ def test_stream_takes_endless_sources_and_can_be_left(toy):
 
 
 def test_several_detectors_in_several_threads(toy):
-    images = [paint("red", "", "", ""), paint("", "blue", "", "")] * 8
+    images = [quarters("red", "", "", ""), quarters("", "blue", "", "")] * 8
     expected = [as_set(found) for found in cpu_detector(toy).detect(images)]
     results = {}
 
@@ -372,7 +366,7 @@ def test_soft_nms_lowers_what_nms_drops(settings):
 
 
 def test_soft_nms_leaves_predictions_and_lone_objects_as_they_are(toy):
-    image = paint("red", "", "green", "blue")
+    image = quarters("red", "", "green", "blue")
     (hard,) = cpu_detector(toy).stream([image])
     (soft,) = cpu_detector(toy, soft_nms_sigma=0.5).stream([image])
     assert same(hard.detections, soft.detections)
@@ -401,7 +395,7 @@ def test_soft_nms_works_on_a_deployed_graph_and_not_on_one_without_heads(toy, tm
 
     card = dataclasses.replace(toy.card, graph="deployed")
     symbol = inference_symbol(toy.symbol, 3, card.anchors.variances, card.detection)
-    image = paint("red", "", "green", "blue")
+    image = quarters("red", "", "green", "blue")
     deployed = cpu_detector(dataclasses.replace(toy, symbol=symbol, card=card), soft_nms_sigma=0.5)
     assert as_set(deployed.detect(image)) == as_set(cpu_detector(toy).detect(image))
     foreign = dataclasses.replace(toy, symbol=old_graph("other"))
@@ -416,7 +410,7 @@ def test_soft_nms_is_refused_for_onnx_files(toy, tmp_path):
     onnx_export.write_onnx(toy, toy.card, tmp_path / "toy.onnx")
     with pytest.raises(ConfigError, match="soft_nms_sigma: NMS is built into .*toy.onnx"):
         Detector(tmp_path / "toy.onnx", soft_nms_sigma=0.5)
-    assert len(Detector(tmp_path / "toy.onnx", soft_nms_sigma=0).detect(paint("red", "", "", "blue"))) == 2
+    assert len(Detector(tmp_path / "toy.onnx", soft_nms_sigma=0).detect(quarters("red", "", "", "blue"))) == 2
 
 
 def test_one_detector_answers_several_threads_each_its_own_picture(toy):
@@ -427,7 +421,7 @@ def test_one_detector_answers_several_threads_each_its_own_picture(toy):
         ("black", "green", "black", "black"),
         ("black", "black", "blue", "black"),
     ]
-    pictures = [paint(*quarters) for quarters in names]
+    pictures = [quarters(*colours) for colours in names]
     expected = [as_set(detector.detect(picture)) for picture in pictures]
     wrong = []
 

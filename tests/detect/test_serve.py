@@ -30,8 +30,7 @@ from dataset.scenes import CLASS_NAMES, draw_scene
 from detect.detector import Detector
 from detect.serve import make_app, serve
 from detect.serve.server import address, listen, make_server
-
-COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+from tests.detect.quarters import quarters
 
 
 @pytest.fixture
@@ -42,16 +41,6 @@ def detector(toy):
 @pytest.fixture
 def client(detector):
     return make_app(detector).test_client()
-
-
-def quarters(*names, size=(160, 120)):
-    """Four quarters: top left, top right, bottom left, bottom right."""
-    width, height = size
-    image = np.zeros((height, width, 3), np.uint8)
-    for index, name in enumerate(names):
-        top, left = index // 2 * (height // 2), index % 2 * (width // 2)
-        image[top : height // 2 + top, left : width // 2 + left] = COLOURS.get(name, (0, 0, 0))
-    return image
 
 
 def encoded(pixels, kind="PNG", **options):

@@ -52,6 +52,32 @@ def test_validation_loss_is_the_training_graphs_own(trained, records, at_once):
     assert total.positives * len(dataset) == expected.positives
 
 
+def random_predictions(rng, images, boxes):
+    """Of a network with five classes: [(loc_pred, cls_pred)], float32."""
+    shapes = (4 * boxes,), (6, boxes)
+    return [tuple(rng.normal(size=shape).astype(np.float32) * 3 for shape in shapes) for _ in range(images)]
+
+
+def test_each_validation_has_the_losses_of_its_own_predictions():
+    """An executor that is kept, and kept old values, would give the losses of an earlier epoch or chunk."""
+    rng = np.random.default_rng(0)
+    corners = rng.random((40, 2, 2)).astype(np.float32)
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)  # (A, 4)
+    labels = np.full((8, 1, 6), -1, np.float32)
+    labels[:, 0] = [[index % 5, *boxes[3 * index], 0] for index in range(8)]
+    arguments = boxes, (0.1, 0.1, 0.2, 0.2), labels, 5, LossConfig()
+    kept, losses = LossMeter(*arguments, at_once=3), []  # chunks of 3, 3 and 2
+    for _ in range(3):
+        meters = kept, LossMeter(*arguments, at_once=8)  # new, and one chunk: nothing is used again
+        for index, predictions in enumerate(random_predictions(rng, len(labels), len(boxes))):
+            for meter in meters:
+                meter.add(index, predictions)
+        losses.append(kept.total())
+        expected = meters[1].total()
+        assert (losses[-1].cls, losses[-1].loc) == pytest.approx((expected.cls, expected.loc), rel=1e-5)
+    assert len({loss.cls for loss in losses}) == len({loss.loc for loss in losses}) == 3
+
+
 def test_labels_of_records_are_filled_up_with_void_rows(records):
     dataset = RecordDataset(records.train)
     labels = labels_of(dataset)
