@@ -36,7 +36,7 @@ class AnchorConfig:
         offsets: (y, x) of a cell's centre, in cells.
         clip: whether boxes are cut at the image's border.
         clamp: whether centre, width and height are cut at [0, 1] each, as pytorch-ssd and SSD-pytorch do.
-        order: places of a cell's boxes in the order above, in the order wanted; () leaves it. All maps have as many.
+        order: places of a cell's first boxes in the order above, in the order wanted; the others follow. () leaves all.
         exact_aspect: take the image's height / width for a box's width, not the feature map's, which is rounded.
         variances: of the box encoding: centre x, centre y, width, height.
 
@@ -77,13 +77,10 @@ class AnchorConfig:
         object.__setattr__(self, "ratios", ratios)
         object.__setattr__(self, "steps", steps)
         for name in ("clip", "clamp", "exact_aspect"):
-            object.__setattr__(self, name, bool(getattr(self, name)))
-        object.__setattr__(self, "order", tuple(self.order))
-        if self.order and any(sorted(self.order) != list(range(count)) for count in self.per_cell()):
-            raise ConfigError(
-                f"anchors: order is {list(self.order)}, expected the places 0 to K - 1 of a cell's K default boxes,"
-                f" each once; the maps have {', '.join(map(str, self.per_cell()))}"
-            )
+            _check_switch(name, getattr(self, name))
+        object.__setattr__(self, "order", _entries(self.order))
+        if self.order:
+            _check_order(self.order, self.per_cell())
 
     @property
     def for_one_size(self) -> bool:
@@ -195,6 +192,20 @@ def _step(step) -> tuple[float, float]:
     return pair
 
 
+def _check_switch(name: str, value) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"anchors: {name} is {value!r}, expected true or false")
+
+
+def _check_order(order: tuple, per_cell: tuple[int, ...]) -> None:
+    places = sorted(place for place in order if type(place) is int)
+    if len(places) != len(order) or places != list(range(len(order))) or len(order) > min(per_cell):
+        raise ConfigError(
+            f"anchors: order is {list(order)}, expected the places 0 to N - 1 of the first N default boxes of a cell,"
+            f" each once; the maps have {', '.join(map(str, per_cell))}"
+        )
+
+
 def _check_positive(name: str, values: Sequence[float]) -> None:
     if not values or min(values) <= 0:
         raise ConfigError(f"anchors: {name}: expected one or more numbers above 0, found {list(values)}")
@@ -257,7 +268,7 @@ def _map_anchors(
     center_y = (np.arange(height) + config.offsets[0]) * step_y
     center_x = (np.arange(width) + config.offsets[1]) * step_x
     half = _half_sides(config.sizes[index], config.ratios[index], aspect or height / width)  # (K, 2)
-    half = half[list(config.order)] if config.order else half
+    half = half[[*config.order, *range(len(config.order), len(half))]]
     centers = np.stack(np.broadcast_arrays(center_x[None, :], center_y[:, None]), axis=-1)[:, :, None]
     if config.clamp:
         centers, half = np.clip(centers, 0, 1), np.clip(half, 0, 0.5)

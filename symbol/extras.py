@@ -3,10 +3,13 @@
 Each is a function (data, name, ...) -> Symbol; a preset fixes the rest with `functools.partial`. All layers' names
 begin with `name`; the output's name is the feature map's, with which its heads' names begin.
 
-Source: mxnet-ssd symbol/common.py, multi_layer_feature; SSD paper, section 2.1.
+Source: mxnet-ssd symbol/common.py, multi_layer_feature; SSD paper, section 2.1; the others as their functions say.
 """
 
+from __future__ import annotations
+
 from common.mx import mx
+from symbol.layers import bottleneck, fan_in, normalised
 
 
 def new_bias(name: str):
@@ -44,3 +47,83 @@ def _convolution(data, filters: int, side: int, stride: int, pad: int, name: str
         name=f"{name}_conv",
     )
     return mx.sym.Activation(body, act_type="relu", name=f"{name}_relu")
+
+
+def plain_bn(data, name: str, *, middle: int, filters: int, stride: int):
+    """Return SSD-pytorch's block: 1x1 and 3x3 convolution, each without bias and with BatchNorm and ReLU.
+
+    Args:
+        data: (B, C, h, w).
+        name: what the layers' names begin with.
+        middle: filters of the 1x1 convolution.
+        filters: of the 3x3 convolution.
+        stride: of the 3x3 convolution; it is padded where the stride is 2.
+
+    Returns:
+        {name}_3x3_relu: (B, filters, h', w').
+
+    Source: SSD-pytorch src/model.py.
+    """
+    body = normalised(data, f"{name}_1x1", act="relu", filters=middle)
+    pad = 1 if stride == 2 else 0
+    return normalised(body, f"{name}_3x3", act="relu", filters=filters, side=3, stride=stride, pad=pad)
+
+
+def separable(data, name: str, *, middle: int, filters: int, pad: int = 1):
+    """Return pytorch-ssd's block without BatchNorm: 1x1, ReLU, depthwise 3x3 of stride 2, ReLU, 1x1, no ReLU.
+
+    Args:
+        data: (B, C, h, w).
+        name: what the layers' names begin with.
+        middle: filters of the first 1x1 convolution and of the depthwise one.
+        filters: of the last 1x1 convolution.
+        pad: of the depthwise convolution.
+
+    Returns:
+        {name}_project_conv: (B, filters, h', w').
+
+    Source: pytorch-ssd vision/ssd/mobilenetv1_ssd_lite.py.
+    """
+    body = _convolution(data, middle, 1, 1, 0, f"{name}_1x1")
+    body = depthwise(body, f"{name}_dw", channels=middle, stride=2, pad=pad)
+    body = mx.sym.Activation(body, act_type="relu", name=f"{name}_dw_relu")
+    return mx.sym.Convolution(
+        body,
+        bias=new_bias(f"{name}_project_conv_bias"),
+        num_filter=filters,
+        kernel=(1, 1),
+        name=f"{name}_project_conv",
+    )
+
+
+def depthwise(data, name: str, *, channels: int, stride: int = 1, pad: int = 1):
+    """Return a depthwise 3x3 convolution with bias, of a separable block or head."""
+    return mx.sym.Convolution(
+        data,
+        weight=mx.sym.Variable(f"{name}_weight", init=fan_in()),
+        bias=new_bias(f"{name}_bias"),
+        num_filter=channels,
+        num_group=channels,
+        kernel=(3, 3),
+        stride=(stride, stride),
+        pad=(pad, pad),
+        name=name,
+    )
+
+
+def inverted_residual(data, name: str, *, hidden: int, filters: int, act: str):
+    """Return MobileNetV2's block of stride 2, which has no shortcut; V3's with another activation.
+
+    Args:
+        data: (B, C, h, w).
+        name: what the layers' names begin with.
+        hidden: channels of the expansion.
+        filters: output channels.
+        act: "relu6" or "hswish".
+
+    Returns:
+        {name}_project_bn: (B, filters, h / 2, w / 2).
+
+    Source: pytorch-ssd vision/ssd/mobilenet_v2_ssd_lite.py and mobilenetv3_ssd_lite.py.
+    """
+    return bottleneck(data, name, hidden=hidden, filters=filters, stride=2, act=act)

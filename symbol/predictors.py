@@ -4,11 +4,15 @@ The last convolution of every kind is called `{name}_conv`: its filters go cell 
 (index k * channels + c), whatever stands before it.
 
 Source: SSD paper, section 2.1; the separable kinds are those of SSDLite (Sandler et al., MobileNetV2, section 6.2) as
-pytorch-ssd and SSD-pytorch build them.
+pytorch-ssd and SSD-pytorch build them. Their depthwise convolution has a bias before the BatchNorm too, which takes it
+out again: it stays, so that their weights fit.
 """
 
+from __future__ import annotations
+
 from common.mx import mx
-from symbol.extras import new_bias
+from symbol.extras import depthwise, new_bias
+from symbol.layers import activation, batch_norm
 
 
 def predict(layer, filters: int, name: str, *, kind: str, channels: int):
@@ -25,7 +29,7 @@ def predict(layer, filters: int, name: str, *, kind: str, channels: int):
         (B, h * w * F).
     """
     if kind.startswith("separable"):
-        layer = _depthwise(layer, channels, name, batch_norm=kind == "separable_bn")
+        layer = _depthwise(layer, channels, name, batch_norm_too=kind == "separable_bn")
     side = 3 if kind == "plain" else 1
     body = mx.sym.Convolution(
         layer,
@@ -39,18 +43,9 @@ def predict(layer, filters: int, name: str, *, kind: str, channels: int):
     return mx.sym.Flatten(body, name=f"{name}_flat")
 
 
-def _depthwise(layer, channels: int, name: str, *, batch_norm: bool):
+def _depthwise(layer, channels: int, name: str, *, batch_norm_too: bool):
     """Return the depthwise 3x3 convolution of a separable head with what follows it."""
-    body = mx.sym.Convolution(
-        layer,
-        bias=new_bias(f"{name}_dw_bias"),
-        num_filter=channels,
-        num_group=channels,
-        kernel=(3, 3),
-        pad=(1, 1),
-        name=f"{name}_dw",
-    )
-    if not batch_norm:
-        return mx.sym.Activation(body, act_type="relu", name=f"{name}_dw_relu")
-    body = mx.sym.BatchNorm(body, fix_gamma=False, eps=1e-5, momentum=0.9, name=f"{name}_dw_bn")
-    return mx.sym.clip(body, a_min=0, a_max=6, name=f"{name}_dw_relu6")
+    body = depthwise(layer, f"{name}_dw", channels=channels)
+    if not batch_norm_too:
+        return activation(body, "relu", f"{name}_dw_relu")
+    return activation(batch_norm(body, f"{name}_dw_bn"), "relu6", f"{name}_dw_relu6")

@@ -39,19 +39,22 @@ def map_anchors(layer, config: AnchorConfig, index: int, name: str, aspect: floa
         name=f"{name}_anchors",
     )
     if config.order:
-        boxes = _ordered(boxes, config.order, name)
+        boxes = _ordered(boxes, config.order, config.per_cell()[index], name)
     if config.clamp:
         boxes = _clamped(boxes, name)
     return mx.sym.Flatten(boxes, name=f"{name}_anchors_flat")
 
 
-def _ordered(boxes, order: tuple[int, ...], name: str):
-    """Return the boxes with those of each cell in another order."""
-    cells = mx.sym.reshape(boxes, shape=(-1, len(order), 4), name=f"{name}_anchors_cells")
+def _ordered(boxes, order: tuple[int, ...], count: int, name: str):
+    """Return the boxes with the first ones of each cell, which has `count`, in another order."""
+    cells = mx.sym.reshape(boxes, shape=(-1, count, 4), name=f"{name}_anchors_cells")
     parts = [
         mx.sym.slice_axis(cells, axis=1, begin=place, end=place + 1, name=f"{name}_anchors_part{number}")
         for number, place in enumerate(order)
     ]
+    if len(order) < count:
+        rest = mx.sym.slice_axis(cells, axis=1, begin=len(order), end=None, name=f"{name}_anchors_rest")
+        parts.append(rest)
     cells = mx.sym.concat(*parts, dim=1, name=f"{name}_anchors_ordered")
     return mx.sym.reshape(cells, shape=(1, -1, 4), name=f"{name}_anchors_ordered_rows")
 

@@ -1,14 +1,15 @@
-"""A network in figures, as text: feature maps, default boxes of each, parameters.
+"""A network in figures: feature maps, default boxes of each, parameters, multiply-adds; as text, or to make a table of.
 
-Commands print it before they train, and tools/visualize_net beside the picture.
+`train.py --list-networks NAME` prints it, and tools/visualize_net beside the picture.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 from symbol.anchors import AUTO_STEP
 from symbol.config import NetworkConfig
+from symbol.counts import Layer, layers, total_multiply_adds, total_parameters
 from symbol.features import feature_names
 from symbol.network import feature_shapes, heads
 
@@ -24,14 +25,53 @@ _COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Figures:
+    """What a network is in numbers.
+
+    Attributes:
+        maps: (height, width) of each feature map, in cells, the finest first.
+        anchors: default boxes of each feature map.
+        parameters: learned values: weights, biases, gammas, betas; not the running statistics.
+        multiply_adds: of one image, see symbol/counts.py.
+    """
+
+    maps: tuple[tuple[int, int], ...]
+    anchors: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+
+
+def figures(config: NetworkConfig) -> Figures:
+    """Return the numbers of a network up to its predictions.
+
+    Raises:
+        ConfigError: the input is too small for the network.
+    """
+    counted, maps = _layers(config), feature_shapes(config)
+    return Figures(
+        maps=tuple(maps),
+        anchors=_count_anchors(config, maps),
+        parameters=total_parameters(counted),
+        multiply_adds=total_multiply_adds(counted),
+    )
+
+
+def _layers(config: NetworkConfig) -> list[Layer]:
+    return layers(heads(config), data=(1, 3, *config.data_shape))
+
+
+def _count_anchors(config: NetworkConfig, maps: list[tuple[int, int]]) -> tuple[int, ...]:
+    return tuple(height * width * boxes for (height, width), boxes in zip(maps, config.anchors.per_cell()))
+
+
 def count_anchors(config: NetworkConfig) -> tuple[int, ...]:
     """Return the number of default boxes of each feature map.
 
     Raises:
         ConfigError: the input is too small for the network.
     """
-    shapes = feature_shapes(config)
-    return tuple(height * width * boxes for (height, width), boxes in zip(shapes, config.anchors.per_cell()))
+    return _count_anchors(config, feature_shapes(config))
 
 
 def count_parameters(config: NetworkConfig) -> int:
@@ -40,9 +80,7 @@ def count_parameters(config: NetworkConfig) -> int:
     Raises:
         ConfigError: the input is too small for the network.
     """
-    symbol = heads(config)
-    shapes, _, _ = symbol.infer_shape(data=(1, 3, *config.data_shape))
-    return sum(math.prod(shape) for name, shape in zip(symbol.list_arguments(), shapes) if name != "data")
+    return total_parameters(_layers(config))
 
 
 def summary(config: NetworkConfig) -> str:
@@ -55,16 +93,17 @@ def summary(config: NetworkConfig) -> str:
         ConfigError: the input is too small for the network.
     """
     height, width = config.data_shape
-    counts = count_anchors(config)
+    found = figures(config)
     names = feature_names(config)
     rows = [_COLUMNS] + [
-        _row(config, index, shape, counts, names[index]) for index, shape in enumerate(feature_shapes(config))
+        _row(config, index, shape, found.anchors, names[index]) for index, shape in enumerate(found.maps)
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     title = f"{config.network}, input {height}x{width} (height x width), {config.num_classes} classes"
-    total = f"{sum(counts)} default boxes, {count_parameters(config):,} parameters"
+    total = f"{sum(found.anchors)} default boxes, {found.parameters:,} parameters, "
+    total += f"{found.multiply_adds / 1e9:.3g} billion multiply-adds for an image"
     return "\n".join([title, "", *lines, "", total])
 
 

@@ -3,16 +3,21 @@
 A preset has variants by input size; `network_config` picks one and turns it into the `NetworkConfig` of one detector,
 from which symbol/network.py builds the graph. Deviation from mxnet-ssd: any height and width; where it asked for the
 side of a square input, the shorter side decides here, for a short side is what runs out of cells first.
+Networks that are in no table (`gluon:NAME`, `PATH.py`) have their preset derived for the input, by composed.py.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 from collections.abc import Sequence
 
-from common.errors import ConfigError, did_you_mean
+from common.errors import ConfigError, DependencyError, did_you_mean
 from symbol.anchors import AnchorConfig
 from symbol.config import NetworkConfig
-from symbol.presets import keras, mxnet_ssd, own, pytorch_ssd, ssd_pytorch
+from symbol.gluon_network import PREFIX, gluon_names
+from symbol.presets import keras, mxnet_ssd, own, pytorch_ssd, ssd_pytorch, tensorflow
+from symbol.presets.composed import composed_preset, composed_shape, is_composed
 from symbol.presets.options import NetworkOptions, with_options
 from symbol.presets.preset import Preset
 
@@ -21,6 +26,7 @@ PRESETS = {
     **own.PRESETS,
     **mxnet_ssd.PRESETS,
     **keras.PRESETS,
+    **tensorflow.PRESETS,
     **ssd_pytorch.PRESETS,
     **pytorch_ssd.PRESETS,
 }
@@ -37,7 +43,7 @@ def default_shape(network: str) -> tuple[int, int]:
     Raises:
         ConfigError: the network is unknown.
     """
-    return _variants(network)[-1].data_shape
+    return composed_shape(network) if is_composed(network) else _variants(network)[-1].data_shape
 
 
 def find_preset(network: str, shape: tuple[int, int]) -> Preset:
@@ -50,13 +56,52 @@ def find_preset(network: str, shape: tuple[int, int]) -> Preset:
     Raises:
         ConfigError: the network is unknown.
     """
+    if is_composed(network):
+        return composed_preset(network, shape)
     return next(variant for variant in _variants(network) if min(shape) >= variant.min_side)
+
+
+def is_known(network: str) -> bool:
+    """Tell whether a name is that of a network: a preset, one of Gluon's, or a file that is there and has one."""
+    if not is_composed(network):
+        return network in PRESETS
+    try:
+        return bool(composed_shape(network))
+    except ConfigError:
+        return False
 
 
 def _variants(network: str) -> tuple[Preset, ...]:
     if network not in PRESETS:
-        raise ConfigError(f"network {network!r} is unknown{did_you_mean(network, PRESETS)}")
+        raise ConfigError(f"network {network!r} is unknown{_hint(network)}")
     return PRESETS[network]
+
+
+def _hint(network: str) -> str:
+    """Return "; did you mean X?" over the presets and Gluon's networks, of which a name is easily given bare."""
+    try:
+        others = gluon_names()
+    except DependencyError:
+        others = ()
+    if network in others:
+        return f"; did you mean {PREFIX}{network}?"
+    found = did_you_mean(network, PRESETS)
+    close = difflib.get_close_matches(network.lower(), others, n=1)
+    if "did you mean" in found or not close:
+        return (
+            f"{found}; {PREFIX}NAME takes one of Gluon's classification networks, PATH.py a file of your own"
+        )
+    return f"; did you mean {PREFIX}{close[0]}?"
+
+
+def _chosen_preset(
+    network: str, shape: tuple[int, int], options: NetworkOptions
+) -> tuple[Preset, NetworkOptions]:
+    """Return the preset of a network, and what of the options is still to be done to it."""
+    if not is_composed(network):
+        return find_preset(network, shape), options
+    preset = composed_preset(network, shape, options.from_layers, options.extra_layers)
+    return preset, dataclasses.replace(options, from_layers=(), extra_layers=None)
 
 
 def network_config(
@@ -70,7 +115,7 @@ def network_config(
     """Return the configuration of one detector.
 
     Args:
-        network: one of `network_names()`.
+        network: one of `network_names()`, `gluon:NAME`, `PATH.py` or `PATH.py:FUNCTION`.
         data_shape: (height, width) of the input in pixels.
         num_classes: foreground classes.
         anchors: default boxes in place of the preset's, one list of sizes for each feature map.
@@ -80,7 +125,7 @@ def network_config(
         ConfigError: the network is unknown, or a value is out of range.
     """
     shape = _check_shape(data_shape)
-    preset = with_options(find_preset(network, shape), options, network)
+    preset = with_options(*_chosen_preset(network, shape, options), network)
     return NetworkConfig(
         network=network,
         data_shape=shape,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from symbol import extras
 from symbol.anchors import AnchorConfig
 from symbol.config import Feature
+from symbol.scales import square_sizes
 
 RATIOS_3 = (1.0, 2.0, 0.5)
 RATIOS_5 = (1.0, 2.0, 0.5, 3.0, 1.0 / 3)
@@ -32,6 +32,7 @@ class Preset:
         order: see `AnchorConfig`.
         exact_aspect: see `AnchorConfig`.
         variances: of the box encoding.
+        digits: decimals that the second squares' sides are rounded to; None leaves them whole.
         data_shape: (height, width) that the network is made for.
         min_side: the variant is for inputs whose shorter side has at least so many pixels.
         mean: of (R, G, B), subtracted from pixels in 0..255.
@@ -51,6 +52,7 @@ class Preset:
     order: tuple[int, ...] = ()
     exact_aspect: bool = False
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    digits: int | None = None
     data_shape: tuple[int, int] = (300, 300)
     min_side: int = 0
     mean: tuple[float, float, float] = (123.0, 117.0, 104.0)
@@ -64,11 +66,9 @@ class Preset:
         Args:
             shape: (height, width) in pixels.
         """
-        pairs = zip(self.scales, self.scales[1:])
         steps = self.steps if self.steps_for in (None, shape) else ()
         return AnchorConfig(
-            # The second square lies between this map's scale and the next one's (paper, section 2.2).
-            sizes=tuple((scale, math.sqrt(scale * following)) for scale, following in pairs),
+            sizes=self._sizes(),
             ratios=self.ratios,
             steps=tuple((step / shape[0], step / shape[1]) for step in steps),
             clamp=self.clamp,
@@ -76,6 +76,12 @@ class Preset:
             exact_aspect=self.exact_aspect,
             variances=self.variances,
         )
+
+    def _sizes(self) -> tuple[tuple[float, float], ...]:
+        sizes = square_sizes(self.scales)
+        if self.digits is None:
+            return sizes
+        return tuple((first, round(second, self.digits)) for first, second in sizes)
 
 
 def plain_extras(first: int, blocks: tuple[tuple[int, int, int], ...]) -> tuple[Feature, ...]:

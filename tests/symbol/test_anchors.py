@@ -149,3 +149,21 @@ def test_boxes_of_a_converted_model_survive_json():
     ):
         with pytest.raises(ConfigError):
             anchors_from_dict(wrong)
+
+
+SQUARE = {"sizes": ((0.1, 0.2),), "ratios": ((1, 2),)}  # three boxes in a cell
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 2), (0, 1, 2, 3), (0, 0, 1), (0, 1, 3), ("a", 1, 2), ([0], 1, 2), (0.0, 1.0, 2.0)]
+)
+def test_order_that_is_none_of_a_cell_s_boxes_is_refused(order):
+    with pytest.raises(ConfigError, match="order is .*each once; the maps have 3"):
+        AnchorConfig(**SQUARE, order=order)
+
+
+@pytest.mark.parametrize("name", ["clip", "clamp", "exact_aspect"])
+@pytest.mark.parametrize("value", ["no", "False", 0, None])
+def test_switch_that_is_neither_true_nor_false_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} is {value!r}, expected true or false"):
+        AnchorConfig(**SQUARE, **{name: value})

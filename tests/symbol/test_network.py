@@ -1,6 +1,10 @@
 """Heads: names, shapes and numbers of mxnet-ssd, any input size, no dependence on what was built before."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -15,12 +19,19 @@ from symbol.presets import network_config, network_names
 GOLDEN = [
     ("vgg16_reduced", 300),
     ("vgg16_reduced", 512),
+    ("legacy_vgg16_ssd_300", 300),
+    ("legacy_vgg16_ssd_512", 512),
+    ("inceptionv3", 300),
+    ("inceptionv3", 512),
     ("resnet50", 300),
     ("resnet50", 512),
     ("resnet101", 512),
     ("mobilenet", 300),
     ("mobilenet", 512),
     ("mobilenet", 608),
+    ("densenet121", 300),
+    ("densenet121", 512),
+    ("densenet-tiny", 300),
 ]
 
 
@@ -57,6 +68,11 @@ def run_golden(symbol, size):
     return [output.asnumpy() for output in executor.forward(is_train=False)]
 
 
+def test_every_golden_file_of_a_network_has_its_line_here(shared_golden):
+    files = {path.stem for path in (shared_golden / "networks").iterdir()}
+    assert files == {f"{network}_{size}" for network, size in GOLDEN}
+
+
 @pytest.mark.parametrize(("network", "size"), GOLDEN)
 def test_parameter_names_and_shapes_are_those_of_mxnet_ssd(shared_golden, network, size):
     expected = json.loads((shared_golden / "networks" / f"{network}_{size}.json").read_text())
@@ -67,7 +83,7 @@ def test_parameter_names_and_shapes_are_those_of_mxnet_ssd(shared_golden, networ
     assert states == expected["auxiliary_states"]
 
 
-@pytest.mark.parametrize(("network", "size"), [GOLDEN[0], GOLDEN[1], GOLDEN[2], GOLDEN[5], GOLDEN[7]])
+@pytest.mark.parametrize(("network", "size"), GOLDEN)
 def test_outputs_are_those_of_mxnet_ssd(shared_golden, network, size):
     golden = np.load(shared_golden / "networks" / f"{network}_{size}.npz")
     config = network_config(network, (size, size), 20)
@@ -77,9 +93,10 @@ def test_outputs_are_those_of_mxnet_ssd(shared_golden, network, size):
         assert error <= 1e-4 * np.abs(golden[name]).max(), name
     assert outputs[0].shape == tuple(golden["cls_shape"])
     assert outputs[1].shape == tuple(golden["loc_shape"])
-    np.testing.assert_allclose(
-        generate_anchors(config.anchors, feature_shapes(config)), outputs[2][0], atol=1e-6
-    )
+    assert outputs[2].shape == tuple(golden["anchors_shape"])
+    in_numpy = generate_anchors(config.anchors, feature_shapes(config))
+    np.testing.assert_allclose(in_numpy, outputs[2][0], atol=1e-6)
+    np.testing.assert_allclose(in_numpy.reshape(-1)[::101], golden["anchors"], atol=1e-6)
 
 
 @pytest.mark.parametrize("network", network_names())
@@ -90,11 +107,36 @@ def test_building_twice_gives_the_same_graph(network):
     assert heads(config).tojson() == first
 
 
+def digest(network):
+    """Return a hash of a network's graph."""
+    symbol = heads(network_config(network, (300, 300), 4))
+    return hashlib.sha256(symbol.tojson().encode()).hexdigest()
+
+
+def test_graphs_do_not_depend_on_what_the_process_built_before(project_root):
+    script = (
+        "from tests.symbol.test_network import digest\n"
+        "from symbol.presets import network_names\n"
+        "for name in reversed(network_names()): print(name, digest(name))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=project_root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    other_order = dict(line.split() for line in run.stdout.splitlines())
+    assert other_order == {name: digest(name) for name in network_names()}
+
+
 @pytest.mark.parametrize("network", network_names())
 @pytest.mark.parametrize("shape", [(300, 300), (300, 400), (500, 333), (480, 640)])
 def test_heads_fit_inputs_of_any_shape(network, shape):
     config = network_config(network, shape, 3)
-    count = len(generate_anchors(config.anchors, feature_shapes(config)))
+    count = len(generate_anchors(config.anchors, feature_shapes(config), shape))
     symbol = heads(config)
     assert symbol.list_outputs() == [
         f"multibox_{name}_output" for name in ("loc_pred", "cls_pred", "anchors")
@@ -141,3 +183,30 @@ def test_new_layers_have_mxnet_ssd_s_initial_values_and_rates():
     for name in ("multi_feat_2_conv_1x1_conv_bias", "relu7_loc_pred_conv_bias"):
         assert attributes[name]["__lr_mult__"] == "2.0"
         assert "constant" in attributes[name]["__init__"]
+
+
+def test_legacy_extra_blocks_start_like_the_named_ones():
+    attributes = heads(network_config("legacy_vgg16_ssd_300", (300, 300), 3)).attr_dict()
+    for name in ("conv8_1_bias", "conv11_2_bias", "relu11_2_loc_pred_conv_bias"):
+        assert attributes[name]["__lr_mult__"] == "2.0"
+        assert "constant" in attributes[name]["__init__"]
+    assert "__lr_mult__" not in attributes.get("conv7_bias", {})
+
+
+@pytest.mark.parametrize("network", ["vgg16_reduced_caffe", "legacy_vgg16_ssd_512"])
+def test_ssd512_with_caffe_s_last_convolution_has_all_its_boxes_centred_on_the_image(network):
+    config = network_config(network, (512, 512), 20)
+    assert feature_shapes(config) == [(side, side) for side in (64, 32, 16, 8, 4, 2, 1)]
+    boxes = generate_anchors(config.anchors, feature_shapes(config))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert len(boxes) == 24564
+    assert centres.min() > 0
+    assert centres.max() < 1
+
+
+def test_vgg16_at_512_keeps_the_boxes_that_old_weights_were_trained_with():
+    config = network_config("vgg16_reduced", (512, 512), 20)
+    boxes = generate_anchors(config.anchors, feature_shapes(config))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert len(boxes) == 24576
+    assert ((centres > 1).any(axis=1)).sum() == 3 * 4

@@ -52,7 +52,7 @@ def test_anchors_for_another_number_of_maps_say_found_and_expected():
 
 
 def test_unknown_network_suggests_a_known_one():
-    with pytest.raises(ConfigError, match=r"'vgg16-reduced' is unknown; did you mean vgg16_reduced\?"):
+    with pytest.raises(ConfigError, match=r"'vgg16-reduced' is unknown; did you mean vgg16_reduced"):
         network_config("vgg16-reduced", (300, 300), 20)
 
 

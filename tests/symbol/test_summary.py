@@ -21,7 +21,14 @@ def test_table_has_a_line_for_each_map_and_the_totals():
     assert lines[0] == "ssd7, input 300x400 (height x width), 3 classes"
     assert [line.split()[0] for line in lines[4:8]] == ["relu4", "relu5", "relu6", "relu7"]
     assert lines[4].split()[1:7] == ["38", "50", "8", "8", "4", "7600"]
-    assert lines[-1] == "10160 default boxes, 199,040 parameters"
+    # The seven convolutions and the heads by hand: places times filters times values that each sees.
+    cells, filters = (38 * 50, 19 * 25, 10 * 13, 5 * 7), (3, 32, 48, 64, 64, 48, 48, 32)
+    places = (300 * 400, 150 * 200, 75 * 100, *cells)
+    body = sum(p * a * b * (25 if a == 3 else 9) for p, a, b in zip(places, filters, filters[1:]))
+    work = body + sum(p * 9 * f * 32 for p, f in zip(cells, filters[4:]))
+    assert lines[-1] == (
+        f"10160 default boxes, 199,040 parameters, {work / 1e9:.3g} billion multiply-adds for an image"
+    )
 
 
 def test_parameters_are_counted_without_running_statistics():
