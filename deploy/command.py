@@ -17,6 +17,7 @@ from detect.flags import DETECTION_FLAGS, add_mean_flags, find_prefix, stated_me
 from model.card import DEPLOYED, Card
 from model.deployed import refuse_foreign, write_detector
 from model.graph import inference_symbol, keep_used, num_classes_of
+from model.old_files import completed
 from model.onnx_export import refuse_foreign_file, refuse_quantised, write_onnx
 from model.onnx_file import FLOAT, INSIDE, OUTSIDE, SUFFIX, UINT8, ExportSettings, is_onnx
 from model.parameters import check_fit
@@ -96,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     prefix = find_prefix(args)
     if is_onnx(prefix):
         raise ConfigError(f"--prefix {prefix}: is an ONNX file: give the prefix that it was made from")
-    saved = load(prefix, args.epoch)
+    saved = completed(load(prefix, args.epoch, need_graph=False), _stated(args))
     card = _card(args, saved)
     out = args.out or (f"{prefix}{SUFFIX}" if settings else f"{prefix}-deploy")
     if is_onnx(out) and not settings:
@@ -183,14 +184,21 @@ def deploy(saved: SavedDetector, card: Card) -> tuple:
     return symbol, params
 
 
+def _stated(args: argparse.Namespace) -> dict:
+    """Return what the flags say of a detector, None for what they do not."""
+    return {
+        "network": args.network,
+        "data_shape": args.data_shape,
+        "class_names": read_class_names(args.class_names) if args.class_names else None,
+    }
+
+
 def _card(args: argparse.Namespace, saved: SavedDetector) -> Card:
     """Return the card, with the flags put over it."""
-    stated = {"data_shape": args.data_shape, "mean": stated_mean(args, saved)}
-    if args.class_names:
-        stated["class_names"] = read_class_names(args.class_names)
-    if saved.card is None:
-        stated["network"] = args.network
-    elif args.network and saved.card.network and args.network != saved.card.network:
+    stated = {**_stated(args), "mean": stated_mean(args, saved)}
+    if saved.card is not None:
+        del stated["network"]
+    if saved.card is not None and args.network and saved.card.network and args.network != saved.card.network:
         raise ConfigError(
             f"{saved.prefix}: its card says {saved.card.network}, not --network {args.network}: check --prefix"
         )

@@ -26,7 +26,6 @@ from detect.onnx_session import OnnxDetector, OnnxExecutors, OnnxPlan, load_onnx
 from detect.pipeline import in_chunks, map_ahead
 from detect.preprocess import Source, load_pixels, network_input
 from detect.soft_nms import soft_nms
-from model.graph import keep_used
 from model.onnx_file import is_onnx
 from model.saved import SavedDetector, load
 
@@ -110,7 +109,7 @@ class Detector:
         devices = list(context) if isinstance(context, (list, tuple)) else [context]
         self._executors = Executors(
             plan.symbol,
-            keep_used(plan.symbol, saved.arg_params, saved.aux_params),
+            plan.params,
             plan.card.data_shape,
             contexts(None) if devices == [None] else devices,
         )
@@ -276,7 +275,7 @@ def load_any(
         return load_onnx(prefix, epoch, providers)
     if providers:
         raise ConfigError(f"providers are for ONNX files, and {prefix} is none: leave them out")
-    return load(prefix, epoch)
+    return load(prefix, epoch, need_graph=False)
 
 
 def _as_numpy(output) -> np.ndarray:

@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from detect.soft_nms import DEFAULT_SIGMA
 from detect.thresholds import read_thresholds
 from model import MODEL_FOLDER, SHIPPED_MODEL
 from model.onnx_file import is_onnx
-from model.saved import SavedDetector, symbol_path
+from model.saved import SavedDetector, epochs_on_disk, symbol_path
 from symbol.detection import NMS_MODES
 
 DETECTION_FLAGS = {  # setting -> flag
@@ -39,6 +40,7 @@ _OTHER_FLAGS = {
 }
 log = logging.getLogger(__name__)
 
+_FILE_ENDING = re.compile(r"-(symbol\.json|\d{4,}\.params)$")
 _OLD_MEAN = (123.0, 117.0, 104.0)  # mxnet-ssd's, for files without a card
 
 
@@ -254,7 +256,7 @@ def find_prefix(args: argparse.Namespace) -> str:
         CheckpointError: several detectors, or none, begin like that.
     """
     prefix = args.prefix or (str(MODEL_FOLDER / "ssd_") if args.network else str(SHIPPED_MODEL))
-    if not prefix.endswith("_") or symbol_path(prefix).exists():
+    if not prefix.endswith("_") or _lies(prefix):
         return prefix
     if not args.network:
         raise ConfigError(
@@ -265,17 +267,22 @@ def find_prefix(args: argparse.Namespace) -> str:
         height, width = args.data_shape
         shaped = f"{stem}_{height}" if height == width else f"{stem}_{height}x{width}"
         # mxnet-ssd's demo and deploy append the shape, its evaluate does not
-        return stem if symbol_path(stem).exists() and not symbol_path(shaped).exists() else shaped
+        return stem if _lies(stem) and not _lies(shaped) else shaped
     return _only_prefix(stem)
+
+
+def _lies(prefix: str) -> bool:
+    """Tell whether a detector lies at a prefix; mxnet-ssd's releases may be parameters alone."""
+    return symbol_path(prefix).exists() or bool(epochs_on_disk(prefix))
 
 
 def _only_prefix(stem: str) -> str:
     """Return the one detector whose prefix is `stem` or begins with `stem_`."""
-    path, ending = Path(stem), "-symbol.json"
-    files = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-    names = [name[: -len(ending)] for name in files if name.endswith(ending)]
-    found = [name for name in names if name == path.name or name.startswith(f"{path.name}_")]
+    path = Path(stem)
+    files = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    names = {_FILE_ENDING.sub("", name) for name in files if _FILE_ENDING.search(name)}
+    found = sorted(name for name in names if name == path.name or name.startswith(f"{path.name}_"))
     if len(found) != 1:
         there = f"several ({', '.join(found)}): choose by --data-shape" if found else "none: check --prefix"
-        raise CheckpointError(f"{stem}*{ending}: expected one such detector, found {there}")
+        raise CheckpointError(f"{stem}*-symbol.json, -NNNN.params: expected one such detector, found {there}")
     return str(path.parent / found[0])

@@ -15,6 +15,7 @@ from common.mx import mx
 from model.card import Card
 from model.graph import (
     check_detects,
+    detects,
     has_heads,
     heads,
     inference_symbol,
@@ -22,6 +23,7 @@ from model.graph import (
     keep_used,
     num_classes_of,
 )
+from model.old_files import completed
 from model.parameters import check_fit
 from model.saved import SavedDetector, require_card
 from symbol.detection import DetectionConfig, candidates_symbol
@@ -38,12 +40,14 @@ class Plan:
     Attributes:
         symbol: data (B, 3, H, W) -> detection (B, K, 6), and where the graph has heads loc_pred and cls_pred too: a
             NaN score gives no detection and no error, and a NaN box comes out as a box, so only the heads tell.
+        params: (arg_params, aux_params) that the symbol uses.
         card: with all settings in it.
         name: of the detector, for messages.
         soft_nms_sigma: of the soft-NMS that the graph's rows, candidates then, still need; None for none.
     """
 
     symbol: object
+    params: tuple[dict, dict]
     card: Card
     name: str
     soft_nms_sigma: float | None = None
@@ -64,6 +68,7 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
     settings = {name: value for name, value in settings.items() if value is not None}
     check_known(settings)
     name = f"{saved.prefix or 'detector'}, epoch {saved.epoch}"
+    saved = completed(saved, card_settings(settings))
     check_detects(saved.symbol, name)
     card = _card(saved, card_settings(settings), name)
     changes = {key: value for key, value in settings.items() if key in DETECTION_SETTINGS}
@@ -72,7 +77,7 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
     symbol = _graph(saved, card, name, changed=bool(changes), soft=sigma is not None)
     params = keep_used(symbol, saved.arg_params, saved.aux_params)
     check_fit(symbol, *params, card.data_shape, name)
-    return Plan(symbol, card, name, sigma)
+    return Plan(symbol, params, card, name, sigma)
 
 
 def soft_nms_sigma(settings: dict) -> float | None:
@@ -154,7 +159,7 @@ def _graph(saved: SavedDetector, card: Card, name: str, *, changed: bool, soft: 
     symbol, variances = saved.symbol, card.anchors.variances
     if soft:
         symbol = candidates_symbol(*heads(symbol, name), card.num_classes, variances, card.detection)
-    elif changed or is_training(symbol):
+    elif changed or is_training(symbol) or not detects(symbol):
         symbol = inference_symbol(symbol, card.num_classes, variances, card.detection, name)
     loc_pred, cls_pred, _ = heads(symbol, name)
     return mx.sym.Group([symbol[0], loc_pred, cls_pred])

@@ -122,7 +122,11 @@ def _load(args: argparse.Namespace, dataset: RecordDataset) -> _Run:
 def _check_count(args: argparse.Namespace, class_names: Sequence[str], whose: str) -> None:
     """Hold the number of classes to the flag, where it is given."""
     if args.num_class not in (None, len(class_names)):
-        raise ConfigError(f"--num-class {args.num_class}: the {whose} has {len(class_names)} classes")
+        instead = "--prefix" if whose == "model" else "--rec-path"
+        raise ConfigError(
+            f"--num-class {args.num_class}: the {whose} has {len(class_names)} classes: leave the flag out, or give"
+            f" another {instead}"
+        )
 
 
 def _check_results_places(args: argparse.Namespace, dataset: RecordDataset, class_names: tuple) -> None:

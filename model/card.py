@@ -45,6 +45,8 @@ class Card:
         interrupted: of a run stopped inside an epoch: {"epoch", "batch", "sha256", "states_sha256"}.
         source: what the detector was made from (of a deployed one: {"prefix", "epoch"}).
         symbol_sha256: of the graph's file, "" where nobody knows; `write_card` fills it in.
+        network_options: what the network was changed by (symbol/presets/options.py), {} for nothing; the graph has it
+            built in, and a new network made after this one needs it.
     """
 
     network: str
@@ -62,6 +64,7 @@ class Card:
     interrupted: dict | None = None
     source: dict = field(default_factory=dict)
     symbol_sha256: str = field(default="", compare=False)
+    network_options: dict = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -114,7 +117,8 @@ class Card:
         known["detection"] = DetectionConfig.from_dict(values["detection"])
         epochs = _table(values, "epochs")
         known["epochs"] = {_epoch(key): _table(epochs, key) for key in epochs}
-        known["training"], known["source"] = _table(values, "training"), _table(values, "source")
+        for name in ("training", "source", "network_options"):
+            known[name] = _table(values, name)
         if values.get("interrupted") is not None:
             known["interrupted"] = _table(values, "interrupted")
         card = cls(**known)

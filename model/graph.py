@@ -22,6 +22,8 @@ from symbol.anchors import AnchorConfig
 from symbol.detection import DetectionConfig, detection_symbol
 
 _DETECTING = {"_contrib_MultiBoxDetection", "_contrib_box_nms"}
+# Before they came into MXNet, mxnet-ssd had its operators built in under these names.
+_OLD_OPERATORS = ("MultiBoxPrior", "MultiBoxTarget", "MultiBoxDetection")
 HEADS = ("multibox_loc_pred_output", "multibox_cls_pred_output", "multibox_anchors_output")
 
 
@@ -37,16 +39,24 @@ def load_symbol(path: str | os.PathLike):
     except OSError as error:
         raise CheckpointError(f"{path}: symbol cannot be read ({error.strerror or error})") from error
     try:
-        nodes = json.loads(data.decode("utf-8"))["nodes"]
-        if not isinstance(nodes, list):
+        graph = json.loads(data.decode("utf-8"))
+        if not isinstance(graph["nodes"], list):
             raise TypeError("nodes is not a list")
-        symbol = mx.sym.load_json(data.decode("utf-8"))
+        symbol = mx.sym.load_json(_with_known_operators(graph) or data.decode("utf-8"))
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a symbol of MXNet's: it is {describe(data)}") from error
     except mx.base.MXNetError as error:
         raise CheckpointError(f"{path}: damaged symbol: {reason_of(error)}") from error
     _check_entries(symbol, path)
     return symbol
+
+
+def _with_known_operators(graph: dict) -> str | None:
+    """Return a graph's JSON with today's names of mxnet-ssd's operators; None where it has them already."""
+    old = [node for node in graph["nodes"] if isinstance(node, dict) and node.get("op") in _OLD_OPERATORS]
+    for node in old:
+        node["op"] = f"_contrib_{node['op']}"
+    return json.dumps(graph) if old else None
 
 
 def _check_entries(symbol, path: Path) -> None:
@@ -106,12 +116,16 @@ def check_detects(symbol, name: str) -> None:
     Raises:
         CheckpointError: a classifier, a backbone, or a converted net without its last layer.
     """
-    operators = {node["op"] for node in json.loads(symbol.tojson())["nodes"]}
-    if not has_heads(symbol) and not is_training(symbol) and not operators & _DETECTING:
+    if not has_heads(symbol) and not is_training(symbol) and not detects(symbol):
         outputs = ", ".join(symbol.list_outputs()[:4])
         raise CheckpointError(
             f"{name}: not the graph of an SSD detector: it has no {HEADS[0][:-7]}, and gives {outputs}"
         )
+
+
+def detects(symbol) -> bool:
+    """Tell whether a graph holds an operator that does non-maximum suppression."""
+    return bool(_DETECTING & {node["op"] for node in json.loads(symbol.tojson())["nodes"]})
 
 
 def is_training(symbol) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from model.onnx_file import require
 from model.onnx_nodes import Nodes
-from symbol.detection import DetectionConfig
+from symbol.detection import DetectionConfig, for_classes
 
 _INT = np.int64
 
@@ -108,6 +108,7 @@ def inside_nodes(
         Output -> (type, shape without the batch).
     """
     num_classes, num_anchors = sizes
+    config = for_classes(config, num_classes)
     one_class_each = config.nms_mode == "multibox" or config.force or num_classes == 1
     candidates = _best_class if one_class_each else _every_class
     count = num_anchors if config.nms_topk < 0 else min(config.nms_topk, num_anchors)
@@ -135,6 +136,8 @@ def _every_class(into: Nodes, scores: str, boxes: str, count: int, rule: tuple) 
     num_classes, config = rule
     best, index = _topk(into, scores, count)  # (N, C, A) -> (N, C, k)
     total = num_classes * count
+    if 0 < config.image_topk < total:
+        best = _best_of_image(into, best, total, config.image_topk)
     boxes = _rows(into, boxes, into.add("Reshape", index, np.array([-1, total], _INT)), 4)  # (N, C*k, 4)
     # Each class stands as an image of its own, since the candidates of each are others.
     rows = into.add("Reshape", boxes, np.array([-1, count, 4], _INT))  # (N, C*k, 4) -> (N*C, k, 4)
@@ -142,6 +145,15 @@ def _every_class(into: Nodes, scores: str, boxes: str, count: int, rule: tuple) 
     kept = _suppressed(into, rows, into.add("Unsqueeze", best, np.array([1], _INT)), best, config)
     class_ids = np.repeat(np.arange(num_classes, dtype=_INT), count)[None]
     return into.add("Reshape", kept, np.array([-1, total], _INT)), into.constant(class_ids), boxes
+
+
+def _best_of_image(into: Nodes, best: str, total: int, count: int) -> str:
+    """Append -1 in place of those scores (N, C, k), `total` of an image, that are below its best `count`."""
+    flat = into.add("Reshape", best, np.array([-1, total], _INT))
+    ranked, _ = _topk(into, flat, count)  # (N, count)
+    least = into.add("Slice", ranked, *(np.array([n], _INT) for n in (count - 1, count, 1)))  # (N, 1)
+    below = into.add("Less", best, into.add("Unsqueeze", least, np.array([2], _INT)))  # (N, C, k)
+    return into.add("Where", below, np.array(-1, np.float32), best)
 
 
 def _best_class(into: Nodes, scores: str, boxes: str, count: int, rule: tuple) -> tuple[str, str, str]:

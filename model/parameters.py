@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from common.mx import mx
 from model.graph import infer_shapes
 from model.parameter_layout import LayoutError, check_layout
 
+_REMEDY = "check --prefix and --epoch"  # graph and parameters lie there
 _MAGIC = b"\x12\x01\x00\x00\x00\x00\x00\x00"  # kMXAPINDArrayListMagic, little-endian
 
 
@@ -131,24 +133,65 @@ def check_fit(symbol, arg_params: dict, aux_params: dict, data_shape: tuple[int,
         arg_types, _, aux_types = symbol.infer_type(data=np.float32)
     except mx.base.MXNetError as error:
         raise CheckpointError(f"{name}: the graph does not take an image of type float32") from error
+    expected = dict(zip(symbol.list_arguments(), arg_shapes))
+    expected.pop("data", None)
+    why = _Misfit(expected, {key: array.shape for key, array in arg_params.items()})
     for kind, names, shapes, types, params in (
         ("parameter", symbol.list_arguments(), arg_shapes, arg_types, arg_params),
         ("auxiliary state", symbol.list_auxiliary_states(), aux_shapes, aux_types, aux_params),
     ):
         for parameter, shape, dtype in zip(names, shapes, types or [None] * len(shapes)):
             if parameter != "data":
-                _check_parameter(params.get(parameter), shape, dtype, f"{name}: {kind} {parameter}")
+                _check_parameter(params.get(parameter), shape, dtype, f"{name}: {kind} {parameter}", why)
 
 
-def _check_parameter(array, shape: tuple, dtype: type | None, name: str) -> None:
+@dataclass(frozen=True)
+class _Misfit:
+    """What graph and file are, for the message where they do not fit.
+
+    Attributes:
+        graph: name -> shape of the graph's parameters.
+        file: name -> shape of the file's.
+    """
+
+    graph: dict[str, tuple]
+    file: dict[str, tuple]
+
+    def of_missing(self) -> str:
+        """Return why a parameter is missing."""
+        there = sum(name in self.file for name in self.graph)
+        return (
+            f"the file is of another network, {there} of the graph's {len(self.graph)} parameters are in it:"
+            f" {_REMEDY}"
+        )
+
+    def of_misshapen(self) -> str:
+        """Return why a parameter has another shape."""
+        has, wants = _num_classes(self.file), _num_classes(self.graph)
+        if has is None or wants is None or has == wants:
+            return f"the file is of another network, number of classes or set of default boxes: {_REMEDY}"
+        return (
+            f"the file is of a detector of {has} classes, the graph of one of {wants}: {_REMEDY};"
+            " train.py --finetune makes a detector of other classes"
+        )
+
+
+def _num_classes(shapes: dict[str, tuple]) -> int | None:
+    """Return the number of foreground classes by the heads' shapes, None where they do not say."""
+    found = set()
+    for name, shape in shapes.items():
+        boxes = shapes.get(name.replace("_cls_pred_", "_loc_pred_"))
+        if name.endswith("_cls_pred_conv_weight") and boxes and boxes[0] % 4 == 0 and boxes[0]:
+            found.add(4 * shape[0] / boxes[0] - 1)
+    return int(min(found)) if len(found) == 1 and min(found).is_integer() else None
+
+
+def _check_parameter(array, shape: tuple, dtype: type | None, name: str, why: _Misfit) -> None:
     """Hold one parameter to the shape and the type (None where nobody knows) that its graph needs."""
     if array is None:
-        raise CheckpointError(f"{name} of shape {shape} is missing: the file is of another network")
+        raise CheckpointError(f"{name} of shape {shape} is missing: {why.of_missing()}")
     if array.shape != shape:
-        raise CheckpointError(
-            f"{name} has the shape {array.shape}, expected {shape}:"
-            " the file is of another network, number of classes or set of default boxes"
-        )
+        raise CheckpointError(f"{name} has the shape {array.shape}, expected {shape}: {why.of_misshapen()}")
     if dtype is not None and np.dtype(array.dtype) != np.dtype(dtype):
         raise CheckpointError(
             f"{name} has the type {np.dtype(array.dtype)}, expected {np.dtype(dtype)}: the file is damaged, or of a"

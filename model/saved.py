@@ -18,10 +18,11 @@ from common.errors import CheckpointError
 from common.files import sha256, write_text
 from model.card import Card, card_path, read_card, write_card
 from model.graph import anchors_in_graph, load_symbol
+from model.mismatch import boxes_differ
 from model.parameters import join_params, load_arrays, save_arrays, split_params
 from symbol.anchors import AUTO_STEP, AnchorConfig
 from symbol.config import NetworkConfig
-from symbol.presets import network_config, network_names
+from symbol.presets import is_known, network_config
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class SavedDetector:
     Attributes:
         prefix: where it was loaded from.
         epoch: which of its epochs.
-        symbol: the graph, with or without loss layers.
+        symbol: the graph, with or without loss layers; None where nobody needed it yet and there is no file.
         arg_params: name -> NDArray.
         aux_params: name -> NDArray.
         card: what it is; None where there is no card (see `require_card`).
@@ -124,12 +125,15 @@ def resolve_epoch(
     return number
 
 
-def load(prefix: str | os.PathLike, epoch: str | int | None = None) -> SavedDetector:
+def load(
+    prefix: str | os.PathLike, epoch: str | int | None = None, *, need_graph: bool = True
+) -> SavedDetector:
     """Load a detector.
 
     Args:
         prefix: path without "-symbol.json".
         epoch: "best", "last", a number, or None for best, else last.
+        need_graph: False lets the graph be missing where there is no card; `model.old_files.completed` builds it then.
 
     Raises:
         CheckpointError: a file is missing, damaged or something else.
@@ -138,7 +142,8 @@ def load(prefix: str | os.PathLike, epoch: str | int | None = None) -> SavedDete
     number = resolve_epoch(prefix, epoch, card)
     path = params_path(prefix, number)
     expected = card.epochs[number].get("sha256") if card else None
-    symbol = _load_graph(symbol_path(prefix), card)
+    needed = need_graph or card is not None or symbol_path(prefix).exists()
+    symbol = _load_graph(symbol_path(prefix), card) if needed else None
     arg_params, aux_params = split_params(load_arrays(path, expected), path)
     return SavedDetector(str(prefix), number, symbol, arg_params, aux_params, card)
 
@@ -199,9 +204,7 @@ def _found(saved: SavedDetector, stated: dict) -> dict:
     anchors = anchors_in_graph(saved.symbol)
     found = {"anchors": anchors} if anchors else {}
     network = stated.get("network")
-    if {"network", "data_shape", "class_names"} <= set(stated) and (
-        network in network_names() or not anchors
-    ):
+    if {"network", "data_shape", "class_names"} <= set(stated) and (is_known(network) or not anchors):
         config = network_config(network, stated["data_shape"], len(stated["class_names"]))
         _check_anchors(saved, anchors, config)
         found = {"anchors": config.anchors, "mean": config.mean, "std": config.std, **found}
@@ -228,11 +231,7 @@ def _check_anchors(saved: SavedDetector, anchors: AnchorConfig | None, config: N
     if anchors.per_cell() != config.anchors.per_cell() or not np.allclose(
         *zip(*fixed or [(0, 0)]), atol=1e-3
     ):
-        height, width = config.data_shape
-        raise CheckpointError(
-            f"{saved.prefix}: its default boxes are not those of {config.network} at {height}x{width}:"
-            " check --network and --data-shape"
-        )
+        raise CheckpointError(f"{saved.prefix}: {boxes_differ(anchors, config)}")
 
 
 def save(prefix: str | os.PathLike, epoch: int, symbol, params: tuple[dict, dict], card: Card) -> None:

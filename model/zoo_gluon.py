@@ -152,17 +152,15 @@ def _detector(store: Store, name: str) -> ZooEntry:
 def _backbone(store: Store, name: str, *, other: bool = False) -> ZooEntry:
     """Return the entry of a classification network; `other` for MXNet's, where gluoncv has another one."""
     network = store.renamed.get(name, re.sub(r"^(hrnet_\w+)_cls$", r"\1_c", name))
-    side = _SIDES.get(network, 224)
+    side, known_as = _SIDES.get(network, 224), f"mxnet:{network}" if other else network
     return ZooEntry(
-        name=f"mxnet:{network}" if other else network,
+        name=known_as,
         kind=BACKBONE,
         # not NAME-SHA1.params as in the archive: eight digits may look like an epoch's number
         files=(("*.params", f"{network}{'_mxnet' if other else ''}.params"),),
         source="mxnet" if other else "gluoncv",
-        usage=f"python train.py --network gluon:{network} --pretrained"
-        + (" {params}" if other else " imagenet")
-        + " --train-path data/train.rec",
-        network=f"gluon:{network}",
+        usage=f"python train.py --network gluon:{known_as} --pretrained imagenet --train-path data/train.rec",
+        network=f"gluon:{known_as}",
         data_shape=(side, side),
         **_shared(store, name),
     )

@@ -47,6 +47,8 @@ class DetectionConfig:
         activation: of the class head: "softmax" over all classes, "sigmoid" for each, or "none" where the head gives
             scores already (converted models).
         clip: whether boxes are cut at the image's border, before NMS; Caffe's rule is not to.
+        image_topk: in mode "per_class" without `force`, candidates that NMS looks at of all classes of an image
+            together, the best ones (and those that score like the last of them), -1 for all: gluoncv's rule.
 
     Raises:
         ConfigError: a value is out of range.
@@ -60,6 +62,7 @@ class DetectionConfig:
     force: bool = False
     activation: str = "softmax"
     clip: bool = True
+    image_topk: int = -1
 
     def __post_init__(self):
         for name, known in (("nms_mode", NMS_MODES), ("activation", ACTIVATIONS)):
@@ -73,14 +76,15 @@ class DetectionConfig:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not math.isfinite(value) or not 0 <= value < 1:
                 raise ConfigError(f"{name} is {value!r}, expected a number from 0 to below 1")
-        for name in ("nms_topk", "keep_topk"):
+        for name in ("nms_topk", "keep_topk", "image_topk"):
             value = getattr(self, name)
             if not isinstance(value, int) or (value < 1 and value != -1):
                 raise ConfigError(f"{name} is {value!r}, expected a whole number of 1 or more, or -1 for all")
 
     def to_dict(self) -> dict:
-        """Return the settings as JSON values."""
-        return dataclasses.asdict(self)
+        """Return the settings as JSON values; the rare one only where it says something."""
+        values = dataclasses.asdict(self)
+        return {name: value for name, value in values.items() if name != "image_topk" or value > 0}
 
     @classmethod
     def from_dict(cls, values: dict) -> DetectionConfig:
@@ -110,6 +114,7 @@ def detection_symbol(
         (within [0, 1] where the settings clip them), the best first; void rows are -1 and stand at the end. K is
         `keep_topk`, or the number of candidates (anchors; candidates of a class times classes) where that is less.
     """
+    config = for_classes(config, num_classes)
     with LocalNames("detection_"):
         cls_prob = _probabilities(cls_pred, config.activation)
         if _one_class_per_anchor(config, num_classes):
@@ -137,6 +142,7 @@ def candidates_symbol(
         `nms_topk` of each class, K is C times that; in mode "multibox" and with `force` of all anchors, each with its
         best class. Void rows have the id -1.
     """
+    config = for_classes(config, num_classes)
     with LocalNames("detection_"):
         cls_prob = _probabilities(cls_pred, config.activation)
         if _one_class_per_anchor(config, num_classes):
@@ -148,6 +154,14 @@ def candidates_symbol(
             cls_prob, loc_pred, anchors, num_classes, variances, config, suppress=False
         )
         return mx.sym.identity(rows, name="detection")
+
+
+def for_classes(config: DetectionConfig, num_classes: int) -> DetectionConfig:
+    """Return the settings for so many classes: the candidates of one class are those of the image."""
+    if num_classes > 1 or config.image_topk < 0 or config.force or config.nms_mode != "per_class":
+        return config
+    limits = [limit for limit in (config.nms_topk, config.image_topk) if limit > 0]
+    return dataclasses.replace(config, nms_topk=min(limits))
 
 
 def _one_class_per_anchor(config: DetectionConfig, num_classes: int) -> bool:
@@ -216,6 +230,8 @@ def _candidates_by_class(
     if not suppress:
         rows = _with_equal_boxes(rows)
     rows = mx.sym.reshape(rows, shape=(-4, -1, num_classes, -2))  # (B*C, k, 6) -> (B, C, k, 6)
+    if config.image_topk > 0:
+        rows = _best_of_image(rows, config.image_topk)
     return mx.sym.reshape(_with_class_ids(rows, num_classes), shape=(0, -3, 0))  # (B, C, k, 6) -> (B, C*k, 6)
 
 
@@ -223,6 +239,22 @@ def _with_equal_boxes(rows):
     """Give what NMS dropped from rows (B, k, 6) of one class its id, 0, again; it has a score, void rows have -1."""
     ids = mx.sym.slice_axis(rows, axis=2, begin=1, end=2) > 0  # 1 or 0
     return mx.sym.concat(ids - 1, mx.sym.slice_axis(rows, axis=2, begin=1, end=None), dim=2)
+
+
+def _best_of_image(rows, count: int):
+    """Take the ids from those of rows (B, C, k, 6) that score below the image's best `count` candidates.
+
+    A candidate falls to a better one only, so what NMS keeps of the best ones does not depend on the others: they can
+    be left out afterwards as well. Those that NMS dropped still have their scores.
+    """
+    ids = mx.sym.slice_axis(rows, axis=3, begin=0, end=1)
+    scores = mx.sym.slice_axis(rows, axis=3, begin=1, end=2)
+    ranked = mx.sym.sort(mx.sym.reshape(scores, shape=(0, -1)), axis=1, is_ascend=False)  # (B, C*k)
+    # An end beyond the axis means its end.
+    least = mx.sym.min(mx.sym.slice(ranked, begin=(None, 0), end=(None, count)), axis=1)  # (B,)
+    among = mx.sym.broadcast_greater_equal(scores, mx.sym.reshape(least, shape=(-1, 1, 1, 1)))  # 1 or 0
+    ids = (ids + 1) * among - 1
+    return mx.sym.concat(ids, mx.sym.slice_axis(rows, axis=3, begin=1, end=None), dim=3)
 
 
 def _with_class_ids(rows, num_classes: int):

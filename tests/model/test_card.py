@@ -33,6 +33,7 @@ def full_card() -> Card:
         last=10,
         interrupted={"epoch": 10, "batch": 4, "sha256": SHA, "states_sha256": SHA},
         source={"prefix": "ssd", "epoch": 2},
+        network_options={"heads": "separable", "extra_layers": 3},
     )
 
 
@@ -79,7 +80,9 @@ def test_missing_field_is_named(name):
         Card.from_dict(values, "x.json")
 
 
-@pytest.mark.parametrize("name", ["graph", "training", "epochs", "best", "last", "interrupted", "source"])
+@pytest.mark.parametrize(
+    "name", ["graph", "training", "epochs", "best", "last", "interrupted", "source", "network_options"]
+)
 def test_later_fields_have_defaults(name):
     values = {**full_card().to_dict(), "epochs": {"2": {"sha256": SHA, "mAP": 1}}, "best": 2, "last": 2}
     del values[name]
@@ -107,6 +110,7 @@ def test_later_fields_have_defaults(name):
         ({"std": [1, 1, 0]}, "std"),
         ({"std": [1, 1, "1"]}, "std"),
         ({"network": 3}, "network"),
+        ({"network_options": ["separable"]}, "network_options"),
         ({"graph": None}, "graph"),
         ({"anchors": {"sizes": [[10**400]]}}, "OverflowError"),
         ({"anchors": {"sizes": [[0.1]], "size": 1}}, "size"),

@@ -112,6 +112,17 @@ def test_detections_are_those_of_mxnet(num_classes, counts, rule):
     assert_like_mxnet(found, in_mxnet(num_classes, config, boxes, loc, cls), 6)
 
 
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("together", [1, 7, 45, 10**6])
+@pytest.mark.parametrize("num_classes", [1, 4])
+def test_candidates_of_all_classes_together_are_those_of_mxnet(num_classes, together, rule):
+    config, boxes = dataclasses.replace(CONFIG, image_topk=together, **rule), anchors()
+    loc, cls = heads(num_classes, 3)
+    found = run(session(num_classes, config, boxes), loc, cls)
+    assert (found["num"] > 0).all()
+    assert_like_mxnet(found, in_mxnet(num_classes, config, boxes, loc, cls), 3)
+
+
 @pytest.mark.parametrize("rule", RULES[:3], ids=str)
 @pytest.mark.parametrize("levels", [1, 2, 5])
 def test_equal_scores_come_in_the_order_of_mxnet(rule, levels):

@@ -14,6 +14,8 @@ from model.graph import inference_symbol
 from model.parameter_layout import LayoutError, check_layout
 from model.parameters import check_fit, join_params, load_arrays, save_arrays, split_params
 from symbol.detection import DetectionConfig
+from symbol.network import heads
+from symbol.presets import network_config
 
 TYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64")
 
@@ -146,6 +148,29 @@ def test_parameters_of_another_network_are_named(graph, small):
         CheckpointError, match=r"conv1_weight has the shape \(8, 3, 3, 3\), expected \(4, 3, 3, 3\)"
     ):
         check_fit(graph, *small.params(filters=8), (32, 32), "x")
+
+
+def test_parameters_for_other_classes_say_both_numbers():
+    graphs = {classes: heads(network_config("ssd7", (64, 64), classes)) for classes in (2, 5)}
+    arguments, _, states = graphs[2].infer_shape(data=(1, 3, 64, 64))
+    params = (
+        {n: mx.nd.zeros(s) for n, s in zip(graphs[2].list_arguments(), arguments) if n != "data"},
+        {n: mx.nd.zeros(s) for n, s in zip(graphs[2].list_auxiliary_states(), states)},
+    )
+    check_fit(graphs[2], *params, (64, 64), "x")
+    with pytest.raises(
+        CheckpointError, match="the file is of a detector of 2 classes, the graph of one of 5: check"
+    ):
+        check_fit(graphs[5], *params, (64, 64), "x")
+
+
+def test_parameters_of_another_network_say_how_many_are_there(graph, small):
+    args, states = small.params()
+    del args["conv1_bias"], args["boxes_bias"]
+    with pytest.raises(
+        CheckpointError, match=f"{len(args)} of the graph's {len(args) + 2} parameters are in it"
+    ):
+        check_fit(graph, args, states, (32, 32), "x")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])

@@ -23,6 +23,7 @@ from common.transfer import DownloadError, Transfer
 from model import zoo, zoo_gluon
 from model.zoo import BACKBONE, DETECTOR, entries, fetch, fetch_files, find, local_path
 from model.zoo_classes import COCO, VOC
+from symbol.gluon_network import gluon_names
 from symbol.presets import network_names
 
 QUICK = Transfer(timeout=5, first_wait=0.01, attempts=2)
@@ -131,10 +132,10 @@ def test_every_published_name_of_mxnets_zoo_is_there_with_its_own_sum():
         assert digits in here, name
 
 
-def test_the_backbones_are_networks_that_gluoncv_builds():
+def test_the_backbones_are_networks_that_gluoncv_or_mxnet_builds():
     from gluoncv.model_zoo import get_model_list
 
-    known = set(get_model_list())
+    known = {*get_model_list(), *(name for name in gluon_names() if name.startswith("mxnet:"))}
     backbones = [entry for entry in entries() if entry.kind == BACKBONE and entry.source != "mxnet-ssd"]
     assert {entry.network for entry in backbones} <= {f"gluon:{name}" for name in known}
     assert len(backbones) > 90

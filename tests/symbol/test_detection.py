@@ -57,6 +57,13 @@ def candidates(scores, boxes, class_id, config):
     return best(rows, config.nms_topk)
 
 
+def best_together(groups, count):
+    """Keep those of all classes' candidates that are among the best of them together."""
+    kept = best(sum(groups, []), count)
+    least = kept[-1][1] if kept else 0
+    return [[row for row in rows if row[1] >= least] for rows in groups]
+
+
 def oracle(loc_pred, cls_pred, anchors, config):
     """Return the rows of one image as Caffe's DetectionOutput finds them (or MultiBoxDetection, or across classes)."""
     scores, boxes = SCORES[config.activation](cls_pred)[1:], decode(loc_pred, anchors, config.clip)
@@ -73,6 +80,7 @@ def oracle(loc_pred, cls_pred, anchors, config):
         groups = [[r for r in rows if r[0] == c] for c in range(len(scores))]
     else:
         groups = [candidates(row, boxes, class_id, config) for class_id, row in enumerate(scores)]
+        groups = best_together(groups, config.image_topk)
     return best(sum((suppress(rows, config.nms_threshold) for rows in groups), []), config.keep_topk)
 
 
@@ -130,6 +138,11 @@ def test_detections_equal_the_oracle(classes, force, mode):
         {"clip": False, "force": True, "nms_threshold": 0.2},
         {"activation": "sigmoid", "score_threshold": 0.3},
         {"activation": "none", "score_threshold": 0.3},
+        {"image_topk": 1},
+        {"image_topk": 25},
+        {"image_topk": 25, "nms_topk": 9},
+        {"image_topk": 10**6},
+        {"image_topk": 25, "force": True},
     ],
 )
 def test_every_setting_counts_as_in_the_oracle(settings, mode):
@@ -270,3 +283,18 @@ def test_settings_survive_a_dictionary():
     assert DetectionConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match="did you mean nms_topk"):
         DetectionConfig.from_dict({"nms_top": 3})
+
+
+def test_one_class_has_no_more_candidates_than_the_image():
+    loc_pred, cls_pred = random_predictions(np.random.default_rng(5), 2, 1)
+    config = DetectionConfig(image_topk=12)
+    expected = [oracle(loc, cls, ANCHORS, config) for loc, cls in zip(loc_pred, cls_pred)]
+    assert 0 < max(map(len, expected)) <= 12
+    for image, rows in zip(run(loc_pred, cls_pred, ANCHORS, config), expected):
+        assert_equal(image, rows)
+
+
+def test_card_says_the_limit_of_all_classes_together_only_where_there_is_one():
+    assert "image_topk" not in DetectionConfig().to_dict()
+    config = DetectionConfig(image_topk=400)
+    assert DetectionConfig.from_dict(config.to_dict()) == config
