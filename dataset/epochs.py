@@ -9,10 +9,12 @@ shuffle for any size of file, and a resumed run sees the same bytes.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
+from common.errors import ConfigError
 
 _COPY = "epoch{epoch:04d}-batch{batch:06d}-{worker}.rec"
 _COPIES = "epoch[0-9]*-batch[0-9]*-[0-9]*.rec"
@@ -31,6 +33,39 @@ class Segment:
     epoch: int
     first_batch: int
     batches: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of every batch is read, where several processes share a run (train/workers.py).
+
+    Attributes:
+        index: 0-based.
+        count: of parts; together they are the whole batch.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, batch_size: int) -> slice:
+        """Return the part's images of a batch.
+
+        Raises:
+            ConfigError: the batch cannot be split evenly.
+        """
+        if batch_size % self.count:
+            raise ConfigError(
+                f"--batch-size {batch_size}: cannot be split over {self.count} workers: give a multiple of"
+                f" {self.count}"
+            )
+        share = batch_size // self.count
+        return slice(self.index * share, (self.index + 1) * share)
+
+    def of(self, segment: Segment, rows: slice) -> Segment:
+        """Return a segment with the part's records alone; as it is, where the part is the whole."""
+        if self.count == 1:
+            return segment
+        return replace(segment, batches=tuple(batch[rows] for batch in segment.batches))
 
 
 def batches_per_epoch(count: int, batch_size: int) -> int:

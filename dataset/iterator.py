@@ -23,18 +23,20 @@ import numpy as np
 from common.errors import ConfigError, RecordError
 from common.mx import mx
 from dataset.augmentation import Augmentation, flip_upside_down
+from dataset.cpp_iterator import iterator_arguments, strip_header
 from dataset.damage import check_folder, decoding_error, read_whole, writing_error
-from dataset.epochs import Segment, batches_per_epoch, plan_epoch, remove_copies, write_parts
+from dataset.epochs import Part, Segment, batches_per_epoch, plan_epoch, remove_copies, write_parts
 from dataset.record_io import REPACK
 from dataset.records import RecordDataset
 
 SEGMENT_BYTES = 256 << 20
 _MAX_WORKERS = 16
+_WHOLE = Part()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch for a training step.
+    """One batch for a training step, or this process's part of it: B images.
 
     Attributes:
         data: (B, 3, H, W) float32 NDArray, RGB, (pixel - mean) / std.
@@ -69,19 +71,6 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
-def strip_header(label, object_width: int):
-    """Turn the iterator's label rows into objects.
-
-    Args:
-        label: (B, 4 + 2 + M * object_width) NDArray: C, H, W, number of floats, header width 2, object width, objects.
-        object_width: floats of one object, 5 or 6.
-
-    Returns:
-        (B, M, object_width) NDArray.
-    """
-    return mx.nd.slice_axis(label, axis=1, begin=6, end=None).reshape((label.shape[0], -1, object_width))
-
-
 def _check_labels(dataset: RecordDataset) -> None:
     """Refuse labels that MXNet's iterator stops at, in the middle of an epoch and without naming the record.
 
@@ -110,9 +99,11 @@ class TrainingIterator:
         workers: decoding iterators; part of the result, like the seed.
         folder: for the shuffled copies; emptied at start and at `close`.
         segment_bytes: the largest copy that is made at once.
+        part: of every batch that is read; the order is the same whatever the part.
 
     Raises:
-        ConfigError: there are no records, or workers is below 1, or MXNet cannot open files in the folder.
+        ConfigError: there are no records, or workers is below 1, or the batch cannot be split into parts, or MXNet
+            cannot open files in the folder.
     """
 
     def __init__(
@@ -128,6 +119,7 @@ class TrainingIterator:
         workers: int,
         folder: Path,
         segment_bytes: int = SEGMENT_BYTES,
+        part: Part = _WHOLE,
     ):
         if len(dataset) == 0 or batch_size < 1 or workers < 1:
             raise ConfigError(
@@ -138,12 +130,14 @@ class TrainingIterator:
         check_folder(folder)
         self._dataset = dataset
         self._batch_size = batch_size
+        self._part, self._rows = part, part.rows(batch_size)
         self._seed = seed
         self._flip_probability = augmentation.flip_probability
         self._workers = workers
         self._segment_bytes = segment_bytes
         self._folder = Path(folder)
-        self._arguments = _iterator_arguments(dataset, batch_size, data_shape, mean, std)
+        share = self._rows.stop - self._rows.start
+        self._arguments = iterator_arguments(dataset, share, data_shape, mean, std)
         self._arguments.update(
             augmentation.iterator_arguments(mean), prefetch_buffer=2 if workers <= 4 else 1
         )
@@ -197,7 +191,8 @@ class TrainingIterator:
 
     def _plan(self, epoch: int) -> list[Segment]:
         sizes = self._dataset.record_sizes
-        return plan_epoch(sizes, self._batch_size, self._seed, epoch, self._segment_bytes)
+        segments = plan_epoch(sizes, self._batch_size, self._seed, epoch, self._segment_bytes)
+        return [self._part.of(segment, self._rows) for segment in segments]
 
     def _prepare(self, segment: Segment) -> None:
         """Begin to open a segment in the background."""
@@ -253,8 +248,8 @@ class TrainingIterator:
             if number >= first_batch:
                 label = strip_header(label, self._dataset.object_width)
                 if self._flip_probability:
-                    draw = np.random.default_rng([self._seed, segment.epoch, number]).random(len(records))
-                    data, label = flip_upside_down(data, label, draw < self._flip_probability)
+                    draw = np.random.default_rng([self._seed, segment.epoch, number]).random(self._batch_size)
+                    data, label = flip_upside_down(data, label, draw[self._rows] < self._flip_probability)
                 yield Batch(data, label, records, number)
 
     def _decode(self, iterator, segment: Segment) -> tuple:
@@ -276,23 +271,3 @@ class TrainingIterator:
         opened.iterators.clear()
         if self._thread is not None:  # else `close` removes them
             self._thread.submit(lambda: [path.unlink(missing_ok=True) for path in opened.paths])
-
-
-def _iterator_arguments(dataset: RecordDataset, batch_size: int, data_shape, mean, std) -> dict:
-    """Return the arguments of ImageDetRecordIter that do not depend on the augmentation."""
-    names = zip(("r", "g", "b"), mean, std)
-    colours = {}
-    for channel, channel_mean, channel_std in names:
-        colours[f"mean_{channel}"], colours[f"std_{channel}"] = channel_mean, channel_std
-    return {
-        "batch_size": batch_size,
-        "data_shape": (3, *data_shape),
-        "label_width": -1,
-        "label_pad_width": dataset.label_pad_width,
-        "label_pad_value": -1,
-        "resize_mode": "force",  # the only mode that re-projects the boxes
-        "shuffle": False,
-        "preprocess_threads": 1,
-        "verbose": False,
-        **colours,
-    }

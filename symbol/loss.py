@@ -11,6 +11,9 @@ the gradients by the positives of the whole batch, so that several devices toget
 Learning rates: mxnet-ssd divides the cross-entropy by positives + negatives (4 times the positives at ratio 3) and the
 smooth L1 by its elements that are not zero (about 4 times the positives), so its gradients are about a quarter of
 these: its rate 0.004 is 0.001 here, as in the paper. In general take a quarter of mxnet-ssd's rate.
+
+Beyond mxnet-ssd, all off by default (a graph without them has not a node more): bipartite matching and a band of
+neutral anchors, as in ssd_keras and SSD.TensorFlow; smoothed labels (Szegedy et al. 2016, section 7).
 """
 
 from __future__ import annotations
@@ -25,7 +28,11 @@ from common.settings import from_known
 from symbol.names import LocalNames
 
 MINING_SCOPES = ("image", "batch")
+MATCHINGS = ("multi", "bipartite")
 TARGETS = ("loc_target", "loc_mask", "cls_target")  # what MultiBoxTarget gives, in its order
+_ABOVE_EVERY_OVERLAP = 2.0
+# Settings that came later: a card says them where they are not the default, so older cards stay as they are.
+_LATER = ("matching", "neutral_iou", "label_smoothing")
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,11 @@ class LossConfig:
         minimum_negatives: hard negatives of an image at least, for images without objects too.
         mining: "image" takes each image's own hardest negatives, "batch" those of the whole batch (of one device).
         loc_weight: weight of the smooth L1 loss against the cross-entropy (the paper's alpha).
+        matching: "multi", or "bipartite", where each object has its best anchor alone whatever the overlap threshold.
+        neutral_iou: an anchor that is not positive and whose best IoU is this or more is neither positive nor a
+            candidate for the negatives; at most the overlap threshold, where equal there is no such band. 0 is off.
+        label_smoothing: this share of a target is spread over all classes, background included; the mining goes by
+            the plain loss. 0 is off.
 
     Raises:
         ConfigError: a value is out of range.
@@ -49,12 +61,23 @@ class LossConfig:
     minimum_negatives: int = 3
     mining: str = "image"
     loc_weight: float = 1.0
+    matching: str = "multi"
+    neutral_iou: float = 0.0
+    label_smoothing: float = 0.0
 
     def __post_init__(self):
-        if self.mining not in MINING_SCOPES:
-            raise ConfigError(f"mining {self.mining!r} is unknown{did_you_mean(self.mining, MINING_SCOPES)}")
-        for name in ("overlap_threshold", "negative_ratio", "minimum_negatives", "loc_weight"):
+        for name, known in (("mining", MINING_SCOPES), ("matching", MATCHINGS)):
             value = getattr(self, name)
+            if value not in known:
+                near = did_you_mean(value, known) or f": expected {' or '.join(known)}"
+                raise ConfigError(f"{name} {value!r} is unknown{near}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if name in ("mining", "matching"):
+                continue
             if not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
                 raise ConfigError(f"{name} is {value!r}, expected a number of 0 or more")
         if self.overlap_threshold == 0:
@@ -63,10 +86,32 @@ class LossConfig:
             )
         if self.minimum_negatives != int(self.minimum_negatives):
             raise ConfigError(f"minimum_negatives is {self.minimum_negatives}, expected a whole number")
+        if self.label_smoothing >= 1:
+            raise ConfigError(
+                f"label_smoothing is {self.label_smoothing}, expected from 0 (off) to below 1: 0.1 is usual"
+            )
+        most = min(1.0, self.match_threshold)
+        if self.neutral_iou > most:
+            raise ConfigError(
+                f"neutral_iou is {self.neutral_iou}, expected {most:g} at most (the overlap threshold, or 1 where each"
+                " object has one anchor); 0 is off"
+            )
+
+    @property
+    def match_threshold(self) -> float:
+        """The IoU above which an anchor joins its best object; above 1 none does."""
+        return _ABOVE_EVERY_OVERLAP if self.matching == "bipartite" else self.overlap_threshold
+
+    @property
+    def neutral_from(self) -> float:
+        """The least IoU of an ignored anchor; 0 where none is ignored."""
+        return self.neutral_iou if self.neutral_iou < self.match_threshold else 0.0
 
     def to_dict(self) -> dict:
-        """Return the settings as JSON values."""
-        return dataclasses.asdict(self)
+        """Return the settings as JSON values; the later ones only where they are not the default."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        values = dataclasses.asdict(self)
+        return {n: v for n, v in values.items() if n not in _LATER or v != defaults[n]}
 
     @classmethod
     def from_dict(cls, values: dict) -> LossConfig:
@@ -98,7 +143,7 @@ def training_symbol(heads, num_classes: int, variances: tuple, loss: LossConfig)
     """
     loc_pred, cls_pred, anchors = heads
     with LocalNames("loss_"):
-        targets = _match(cls_pred, anchors, variances, loss.overlap_threshold)
+        targets = _match(cls_pred, anchors, variances, loss)
         return _losses(loc_pred, cls_pred, targets, num_classes, loss)
 
 
@@ -111,10 +156,11 @@ def matched_training_symbol(heads, num_classes: int, loss: LossConfig):
     Args:
         heads: group of loc_pred (B, 4A), cls_pred (B, C+1, A), anchors (1, A, 4).
         num_classes: foreground classes, C.
-        loss: the settings; the overlap threshold is the matcher's.
+        loss: the settings; thresholds of the overlap are the matcher's.
 
     Returns:
-        The outputs of `training_symbol`; inputs `data`, `loc_target` (B, 4A), `loc_mask` (B, 4A), `cls_target` (B, A).
+        The outputs of `training_symbol`; inputs `data`, `loc_target` (B, 4A), `loc_mask` (B, 4A), `cls_target` (B, A),
+        -1 in the last for an anchor to ignore.
     """
     loc_pred, cls_pred, _ = heads
     with LocalNames("loss_"):
@@ -126,8 +172,10 @@ def _losses(loc_pred, cls_pred, targets: tuple, num_classes: int, loss: LossConf
     loc_target, loc_mask, cls_target = targets
     log_prob = _log_prob(cls_pred)  # (B, A, C+1)
     is_positive = cls_target > 0  # (B, A)
-    is_negative = _mine(log_prob, is_positive, loss)  # (B, A)
-    cross_entropy = _cross_entropy(log_prob, cls_target, num_classes)  # (B, A)
+    # The comparison only where anchors can be ignored: without a band the graph stays what it was.
+    is_excluded = cls_target != 0 if loss.neutral_from else is_positive  # (B, A)
+    is_negative = _mine(log_prob, is_positive, is_excluded, loss)  # (B, A)
+    cross_entropy = _cross_entropy(log_prob, cls_target, num_classes, loss.label_smoothing)  # (B, A)
     cls_loss = mx.sym.sum(cross_entropy * (is_positive + is_negative), axis=1)  # (B,)
     distance = mx.sym.smooth_l1((loc_pred - loc_target) * loc_mask, scalar=1.0)  # (B, 4A)
     loc_loss = mx.sym.sum(distance, axis=1) * loss.loc_weight  # (B,)
@@ -141,24 +189,47 @@ def _losses(loc_pred, cls_pred, targets: tuple, num_classes: int, loss: LossConf
     )
 
 
-def _match(cls_pred, anchors, variances: tuple, overlap_threshold: float) -> tuple:
+def _match(cls_pred, anchors, variances: tuple, loss: LossConfig) -> tuple:
     """Match anchors with objects and encode the boxes.
 
     Returns:
-        The encoded boxes (B, 4A), 1 where they count (B, 4A), and each anchor's class (B, A), 0 for background.
+        The encoded boxes (B, 4A), 1 where they count (B, 4A), and each anchor's class (B, A), 0 for background, -1 for
+        those to ignore.
     """
+    label = mx.sym.Variable("label")
     loc_target, loc_mask, cls_target = mx.sym.contrib.MultiBoxTarget(
         # Else MultiBoxPrior adds a gradient of zeros to every feature map.
         mx.sym.BlockGrad(anchors),
-        mx.sym.Variable("label"),
+        label,
         mx.sym.BlockGrad(cls_pred),
-        overlap_threshold=overlap_threshold,
+        overlap_threshold=loss.match_threshold,
         negative_mining_ratio=-1,
         variances=variances,
         name="multibox_target",
     )
     # An image without objects comes as all -1, "ignore"; it is background.
-    return loc_target, loc_mask, mx.sym.maximum(cls_target, 0)
+    cls_target = mx.sym.maximum(cls_target, 0)
+    if loss.neutral_from:
+        is_neutral = _overlap(anchors, label) >= loss.neutral_from  # (B, A)
+        cls_target = cls_target - is_neutral * (cls_target == 0)
+    return loc_target, loc_mask, cls_target
+
+
+def _overlap(anchors, label):
+    """Return each anchor's greatest IoU with an object, constant for the gradient; void rows overlap nothing.
+
+    It takes 4 BNA bytes of memory: 56 MB for 32 images, 50 rows of label and 8732 anchors.
+
+    Args:
+        anchors: (1, A, 4).
+        label: (B, N, 5 or more).
+
+    Returns:
+        (B, A).
+    """
+    boxes = mx.sym.slice_axis(mx.sym.BlockGrad(label), axis=2, begin=1, end=5)  # (B, N, 4)
+    priors = mx.sym.reshape(mx.sym.BlockGrad(anchors), shape=(-3, -2))  # (1, A, 4) -> (A, 4)
+    return mx.sym.max(mx.sym.contrib.box_iou(boxes, priors), axis=1)  # (B, N, A) -> (B, A)
 
 
 def _log_prob(cls_pred):
@@ -166,18 +237,22 @@ def _log_prob(cls_pred):
     return mx.sym.log_softmax(mx.sym.transpose(cls_pred, axes=(0, 2, 1)), axis=2)
 
 
-def _cross_entropy(log_prob, cls_target, num_classes: int):
+def _cross_entropy(log_prob, cls_target, num_classes: int, smoothing: float):
     """Return every anchor's cross-entropy (B, A); infinite where the class does not exist."""
     missing_class = mx.sym.BlockGrad(mx.sym.log(cls_target <= num_classes))  # 0, or -inf
-    return -mx.sym.pick(log_prob, cls_target, axis=2) - missing_class
+    plain = -mx.sym.pick(log_prob, cls_target, axis=2) - missing_class
+    if not smoothing:
+        return plain
+    return plain * (1 - smoothing) - mx.sym.mean(log_prob, axis=2) * smoothing
 
 
-def _mine(log_prob, is_positive, loss: LossConfig):
+def _mine(log_prob, is_positive, is_excluded, loss: LossConfig):
     """Pick the hard negatives: those background anchors whose background loss is the largest.
 
     Args:
         log_prob: (B, A, C+1).
         is_positive: (B, A) of 0 and 1.
+        is_excluded: (B, A) of 0 and 1, of positives and of anchors to ignore.
         loss: the settings.
 
     Returns:
@@ -186,10 +261,10 @@ def _mine(log_prob, is_positive, loss: LossConfig):
     # Blocked here and not after the sort: the gradient would be zeros to add, which oneDNN's sum fails on.
     background_loss = -mx.sym.BlockGrad(mx.sym.slice_axis(log_prob, axis=2, begin=0, end=1))
     background_loss = mx.sym.reshape(background_loss, shape=(0, -1))  # (B, A, 1) -> (B, A)
-    # The losses are 0 or more, so positives come after every background anchor.
-    score = mx.sym.where(is_positive, -mx.sym.ones_like(is_positive), background_loss)
+    # The losses are 0 or more, so what is excluded comes after every background anchor.
+    score = mx.sym.where(is_excluded, -mx.sym.ones_like(is_excluded), background_loss)
     positives = mx.sym.sum(is_positive, axis=1, keepdims=True)  # (B, 1)
-    candidates = mx.sym.sum(is_positive == 0, axis=1, keepdims=True)
+    candidates = mx.sym.sum(is_excluded == 0, axis=1, keepdims=True)
     minimum = mx.sym.ones_like(positives) * loss.minimum_negatives
     if loss.mining == "batch":
         score = mx.sym.reshape(score, shape=(1, -1))  # (B, A) -> (1, B*A)

@@ -6,6 +6,7 @@ operator stays in the graph.
 
 Source: SSD paper, section 2.2, matching strategy: each object gets its best default box, the best pair first; then
 every default box whose best overlap is above the threshold joins that object. Encoding with variances: Caffe's SSD.
+Default boxes that are left and overlap an object well enough to be no fair background can be ignored: ssd_keras.
 """
 
 from __future__ import annotations
@@ -14,24 +15,30 @@ import numpy as np
 
 # MultiBoxTarget gives no default box to an object that none overlaps by more than this.
 _LEAST_OVERLAP = 1e-6
+BACKGROUND, NEUTRAL = -1, -2  # in place of an object
 
 
-def match(anchors: np.ndarray, boxes: np.ndarray, overlap_threshold: float) -> np.ndarray:
+def match(
+    anchors: np.ndarray, boxes: np.ndarray, overlap_threshold: float, neutral_from: float = 0.0
+) -> np.ndarray:
     """Give default boxes to objects.
 
     Args:
         anchors: (A, 4) float32 corner form.
         boxes: (G, 4) float32 corner form, in the unit of the anchors; one without area is given nothing.
         overlap_threshold: IoU above which a default box joins its best object; above 1 each object has its best alone.
+        neutral_from: IoU from which a default box that no object has is ignored; 0 ignores none.
 
     Returns:
-        (A,) int64: the object of each default box, -1 for background.
+        (A,) int64: the object of each default box, BACKGROUND, or NEUTRAL for one to ignore.
     """
     overlap = _overlaps(boxes, anchors)  # (G, A)
     if not len(overlap):
-        return np.full(len(anchors), -1, np.int64)
-    best = overlap.argmax(axis=0)
-    matched = np.where(overlap.max(axis=0) > overlap_threshold, best, -1)
+        return np.full(len(anchors), BACKGROUND, np.int64)
+    best, most = overlap.argmax(axis=0), overlap.max(axis=0)
+    matched = np.where(most > overlap_threshold, best, BACKGROUND)
+    if neutral_from:
+        matched[(matched == BACKGROUND) & (most >= neutral_from)] = NEUTRAL
     for anchor, box in _best_pairs(overlap):
         matched[anchor] = box
     return matched
@@ -94,7 +101,13 @@ def encode(anchors: np.ndarray, boxes: np.ndarray, variances: tuple) -> np.ndarr
     return np.concatenate([shift, scale], axis=1) / np.asarray(variances, np.float32)
 
 
-def targets(anchors: np.ndarray, label: np.ndarray, variances: tuple, overlap_threshold: float) -> dict:
+def targets(
+    anchors: np.ndarray,
+    label: np.ndarray,
+    variances: tuple,
+    overlap_threshold: float,
+    neutral_from: float = 0.0,
+) -> dict:
     """Make the inputs of `symbol.loss.matched_training_symbol` from a batch of labels.
 
     Args:
@@ -102,18 +115,21 @@ def targets(anchors: np.ndarray, label: np.ndarray, variances: tuple, overlap_th
         label: (B, M, 5 or more) float32 rows of (class, xmin, ymin, xmax, ymax, ...), normalised; class -1 is void.
         variances: of the box encoding.
         overlap_threshold: see `match`.
+        neutral_from: see `match`.
 
     Returns:
-        {"loc_target": (B, 4A), "loc_mask": (B, 4A), "cls_target": (B, A)}, float32; class 0 is background.
+        {"loc_target": (B, 4A), "loc_mask": (B, 4A), "cls_target": (B, A)}, float32; class 0 is background, -1 is to be
+        ignored.
     """
     batch, count = len(label), len(anchors)
     loc_target = np.zeros((batch, count, 4), np.float32)
     cls_target = np.zeros((batch, count), np.float32)
     for image, rows in enumerate(label):
         rows = rows[rows[:, 0] >= 0]
-        matched = match(anchors, rows[:, 1:5], overlap_threshold)
+        matched = match(anchors, rows[:, 1:5], overlap_threshold, neutral_from)
         positive = np.flatnonzero(matched >= 0)
         rows = rows[matched[positive]]
+        cls_target[image, matched == NEUTRAL] = -1
         cls_target[image, positive] = rows[:, 0] + 1
         loc_target[image, positive] = encode(anchors[positive], rows[:, 1:5], variances)
     loc_mask = np.repeat((cls_target > 0).astype(np.float32), 4, axis=1)  # (B, A) -> (B, 4A)

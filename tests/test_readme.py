@@ -17,6 +17,9 @@ PARSERS = {
     "tools/inspect_records.py": "dataset.inspect_command",
     "tools/benchmark.py": "train.benchmark",
     "tools/caffe_converter/convert_model.py": "tools.caffe_converter.model_command",
+    "tools/import_gluoncv.py": "tools.gluoncv_importer.command",
+    "tools/visualize_net.py": "train.visualize",
+    "model/download.py": "model.download_command",
 }
 
 

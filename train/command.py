@@ -19,23 +19,32 @@ from common.errors import ConfigError, TrainingError
 from common.files import exclusive_lock
 from dataset.iterator import TrainingIterator
 from model.card import Card, read_card
+from train.assemble import make_batches, make_network
 from train.checkpoint import Checkpoints
 from train.devices import DeviceGroup
+from train.distributed import joined, send_plan
+from train.finetune_flag import settled
 from train.flags import build_parser
-from train.from_flags import watching
+from train.follower import follow
+from train.from_flags import watching, without_effect
+from train.list_networks import networks_text
 from train.log import ResultsFile, attach_log_file, detach
 from train.log_folder import LogFolder, log_runs
 from train.log_values import texts_of
 from train.loop import Interrupted, Run
-from train.matching import choose
 from train.monitor import LogSink, Monitor
-from train.network_flags import DEFAULT_SHAPE
+from train.network_flags import chosen_shape
 from train.observers import Observer
+from train.parts import (
+    described_rates,
+)
 from train.pictures import RunPictures
-from train.plan import Plan, input_shapes, plan_new, plan_resume, training_entry
+from train.plan import Plan, plan_new, plan_resume, training_entry
+from train.progress import Progress
+from train.schedule import REFERENCE_BATCH
 from train.settings import Watching
-from train.start import frozen_names
 from train.validation import Validation
+from train.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +60,25 @@ def main(argv: list[str] | None = None) -> int:
         0, or 130 where the user stopped the run.
     """
     args = build_parser().parse_args(argv)
-    prefix = _prefix(args)
-    with exclusive_lock(f"{prefix}.lock", f"--prefix {prefix}"):
-        handlers = attach_log_file(Path(prefix).parent / args.log)
-        try:
-            return _train(args, prefix, argv)
-        finally:
-            detach(handlers)
+    if args.list_networks is not None:
+        print(networks_text(args))
+        return 0
+    with joined(args) as workers:
+        if not workers.leads:
+            return follow(args, workers, args.out or _prefix(args))
+        args, prefix = settled(args, _prefix(args), argv)
+        with exclusive_lock(f"{prefix}.lock", f"--prefix {prefix}"):
+            handlers = attach_log_file(Path(prefix).parent / args.log)
+            try:
+                return _train(args, prefix, argv, workers)
+            finally:
+                detach(handlers)
 
 
 def _prefix(args: argparse.Namespace) -> str:
     """Return the prefix; as with mxnet-ssd, one that ends in `_` gets the input size appended."""
     if args.prefix.endswith("_"):
-        height, width = args.data_shape or DEFAULT_SHAPE
+        height, width = chosen_shape(args)
         return f"{args.prefix}{height}" if height == width else f"{args.prefix}{height}x{width}"
     if not Path(args.prefix).name or args.prefix.endswith(("/", os.sep)):
         raise ConfigError(
@@ -72,19 +87,23 @@ def _prefix(args: argparse.Namespace) -> str:
     return args.prefix
 
 
-def _train(args: argparse.Namespace, prefix: str, argv: list[str]) -> int:
+def _train(args: argparse.Namespace, prefix: str, argv: list[str], workers: Workers) -> int:
     wanted = args.resume if args.resume not in ("-1", "0") else None
     contexts = _contexts(args, prefix, resumed=wanted is not None)
     plan = plan_resume(args, prefix, wanted, contexts) if wanted else plan_new(args, prefix, contexts)
     typed = shlex.join(["train.py", *argv])
     log.info(typed)
-    run = _make_run(plan, prefix, contexts, args, typed)
+    for line in without_effect(args, plan.settings):
+        log.warning(line)
+    send_plan(workers, plan, contexts)
+    run = _make_run(plan, prefix, contexts, args, typed, workers)
     try:
         try:
             run.train(plan.position)
         finally:
             run.batches.close()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
+        workers.fail(stopped)
         saved = run.checkpoints.last_good()
         log.info(f"stopped at once; {saved}; go on with: {_resume_command(args, prefix)}")
         return 130
@@ -100,6 +119,22 @@ def _train(args: argparse.Namespace, prefix: str, argv: list[str]) -> int:
     best = f", best epoch {card.best} (mAP {card.epochs[card.best]['mAP']:.4f})" if card.best else ""
     log.info(f"done: {prefix}, last epoch {card.last}{best}")
     return 0
+
+
+def _progress(plan: Plan, prefix: str) -> Progress:
+    """Return how far the run has come at the plan's position.
+
+    Raises:
+        ConfigError: it was stopped early there, and would be again.
+    """
+    progress = Progress.of_epoch(plan.card.epochs.get(plan.position.epoch, {}), f"{prefix}.json")
+    why = progress.stop(plan.settings)
+    if why:
+        raise ConfigError(
+            f"{prefix}: the run was stopped early after epoch {progress.epoch}, since {why}: a greater"
+            " --early-stopping, or --early-stopping 0, trains on"
+        )
+    return progress
 
 
 def _contexts(args: argparse.Namespace, prefix: str, *, resumed: bool) -> list:
@@ -120,27 +155,21 @@ def _resume_command(args: argparse.Namespace, prefix: str) -> str:
         parts += ["--gpus", args.gpus]
     if args.cpu:
         parts.append("--cpu")
+    if (args.kv_store or "").startswith("dist"):
+        parts += ["--kv-store", args.kv_store]
     return " ".join(shlex.quote(part) for part in parts)
 
 
-def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace, typed: str) -> Run:
+def _make_run(
+    plan: Plan, prefix: str, contexts: list, args: argparse.Namespace, typed: str, workers: Workers
+) -> Run:
     """Build iterator, devices and validation from a plan; only then the prefix is written to."""
     settings, card, position = plan.settings, plan.card, plan.position
-    batches = TrainingIterator(
-        plan.train,
-        batch_size=settings.batch_size,
-        data_shape=card.data_shape,
-        mean=card.mean,
-        std=card.std,
-        augmentation=settings.augmentation,
-        seed=settings.seed,
-        workers=settings.workers,
-        folder=Path(prefix).parent / f".{Path(prefix).name}.records",
-    )
+    progress = _progress(plan, prefix)
+    batches = make_batches(plan, prefix, workers)
     schedule = settings.schedule(batches.batches_per_epoch)
-    frozen = frozen_names(plan.symbol, settings.freeze)
-    updates_done = position.epoch * batches.batches_per_epoch + position.batch
-    devices, feed = _make_devices(plan, contexts, frozen, updates_done)
+    network = make_network(plan, contexts, batches.batches_per_epoch, workers)
+    devices = network.devices
     validation = None
     if plan.val is not None:
         rule = (settings.metric, settings.overlap, settings.use_difficult)
@@ -150,17 +179,31 @@ def _make_run(plan: Plan, prefix: str, contexts: list, args: argparse.Namespace,
     watched = watching(args, card)
     checkpoints = plan.checkpoints or Checkpoints(prefix, card, settings.checkpoint_period)
     checkpoints.card = dataclasses.replace(
-        card, training=training_entry(settings, plan.train, card.training["results"], watched)
+        card,
+        training={**card.training, **training_entry(settings, plan.train, card.training["results"], watched)},
     )
     logs = LogFolder.of_run(prefix, card.training["results"], position, batches.batches_per_epoch)
     observers = _make_observers(plan, checkpoints.card, devices, logs, watched, typed)
     checkpoints.begin(plan.symbol)
     _trim(logs, continued=watched.tensorboard)
     results = ResultsFile.open(Path(prefix).parent / card.training["results"], position.epoch)
-    _describe(plan, batches, contexts, frozen)
+    _describe(plan, batches, contexts, network.frozen, workers)
+    _describe_rate(plan, progress)
     bar = _make_bar(watched.batches(batches.batches_per_epoch))
     observers.append(RunPictures(results.path, card))
-    return Run(settings, schedule, batches, feed, devices, checkpoints, results, validation, bar, observers)
+    inside = (
+        settings,
+        schedule,
+        batches,
+        network.feed,
+        devices,
+        checkpoints,
+        results,
+        validation,
+        bar,
+        observers,
+    )
+    return Run(*inside, progress, workers)
 
 
 def _make_observers(
@@ -190,43 +233,35 @@ def _trim(logs: LogFolder, *, continued: bool) -> None:
         log.warning(str(error))
 
 
-def _make_devices(plan: Plan, contexts: list, frozen: list[str], updates_done: int) -> tuple:
-    """Return the devices, at the plan's position, and what turns labels into their inputs."""
-    settings, card, position = plan.settings, plan.card, plan.position
-    shapes = input_shapes(settings, card.data_shape, plan.train)
-    matching = choose(
-        contexts,
-        plan.symbol,
-        shapes["label"],
-        data_shape=card.data_shape,
-        anchors=card.anchors,
-        loss=settings.loss,
-        num_classes=card.num_classes,
-    )
-    inputs = {"data": shapes["data"], **matching.input_shapes}
-    devices = DeviceGroup(matching.symbol, contexts, inputs, position.arg_params, position.aux_params, frozen)
-    devices.init_optimizer(
-        settings.optimizer,
-        position.states,
-        momentum=settings.momentum,
-        wd=settings.wd,
-        clip=settings.clip_gradient,
-        updates_done=updates_done,
-    )
-    devices.set_aux_by_device(position.states or {})
-    return devices, matching.feed
-
-
-def _describe(plan: Plan, batches: TrainingIterator, contexts: list, frozen: list[str]) -> None:
+def _describe(
+    plan: Plan, batches: TrainingIterator, contexts: list, frozen: list[str], workers: Workers
+) -> None:
     """Say what will be trained on what."""
     card, settings = plan.card, plan.settings
     height, width = card.data_shape
     log.info(
-        f"{card.network} {height}x{width}, {card.num_classes} classes, {len(plan.train)} images,"
+        f"{card.network or 'detector'} {height}x{width}, {card.num_classes} classes, {len(plan.train)} images,"
         f" {batches.batches_per_epoch} batches of {settings.batch_size} an epoch, on"
         f" {', '.join(str(ctx) for ctx in contexts)} with {runtime.num_threads} threads,"
-        f" {settings.workers} decoding" + (f"; {len(frozen)} parameters frozen" if frozen else "")
+        f" {settings.workers} decoding"
+        + (f", by each of {workers.count} workers" if workers.count > 1 else "")
+        + (f"; {len(frozen)} parameters frozen" if frozen else "")
+        + described_rates(settings)
     )
+
+
+def _describe_rate(plan: Plan, progress: Progress) -> None:
+    """Say what the learning rate was scaled by, and what plateau schedule and early stopping go by."""
+    settings = plan.settings
+    if settings.lr_scale_by_batch:
+        log.info(
+            f"learning rate {settings.lr:g} x batch {settings.batch_size} / {REFERENCE_BATCH}"
+            f" = {settings.base_rate:g} (--lr-scale-by-batch)"
+        )
+    if settings.lr_schedule == "plateau" or settings.early_stopping:
+        watched = "validation's mAP" if plan.val is not None else "training loss: there is no --val-path"
+        cuts = f"; the learning rate was cut {progress.cuts} times so far" if progress.cuts else ""
+        log.info(f"plateau schedule and early stopping go by the {watched}{cuts}")
 
 
 def _make_bar(frequent: int):

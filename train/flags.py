@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
 from common.command import CommandParser, add_switch
 from dataset.augmentation import RECIPES
-from train.network_flags import add_network_flags
+from train.distributed import add_kv_store_flags
+from train.list_networks import add_listing_flags
+from train.network_flags import add_channel_flags, add_network_flags
 from train.optimiser_flags import add_loss_flags, add_optimiser_flags
 from train.start_flags import add_start_flags
 
 # Flags of mxnet-ssd whose work is done by itself now; they are taken and not used.
 _DERIVED = ("--train-list", "--val-list", "--label-width", "--num-example", "--begin-epoch")
-# What mxnet-ssd has and this has not: only the values that switch it off are taken.
-_LEFT_OUT = {
-    "--finetune": "--pretrained PREFIX --epoch N starts a new run from an epoch",
-}
 
 
 def build_parser() -> CommandParser:
@@ -26,7 +23,10 @@ def build_parser() -> CommandParser:
         description="Train an SSD detector on packed records, with validation mAP, checkpoints and exact resume.",
     )
     _add_data(parser.add_argument_group("data"))
-    add_network_flags(parser.add_argument_group("network and default boxes"))
+    group = parser.add_argument_group("network and default boxes")
+    add_network_flags(group)
+    add_channel_flags(group)
+    add_listing_flags(group)
     add_start_flags(parser.add_argument_group("start"))
     add_optimiser_flags(parser.add_argument_group("optimiser and schedule"))
     add_loss_flags(parser.add_argument_group("matching and hard negatives"))
@@ -66,14 +66,6 @@ def _add_data(group) -> None:
     )
     for flag in _DERIVED:
         group.add_argument(flag, help=argparse.SUPPRESS)
-    for flag, instead in _LEFT_OUT.items():
-        group.add_argument(flag, type=partial(_parse_off, instead), help=argparse.SUPPRESS)
-
-
-def _parse_off(instead: str, text: str) -> None:
-    """Take -1 and 0, which leave a thing out, and nothing else."""
-    if text.strip() not in ("-1", "0"):
-        raise argparse.ArgumentTypeError(f"{text}: {instead}")
 
 
 def _add_validation(group) -> None:
@@ -96,6 +88,13 @@ def _add_run(group) -> None:
         "--gpus", metavar="0,1", help="GPUs; '' is the CPU, cpu:2 two CPU contexts (default: all there are)"
     )
     add_switch(group, "--cpu", default=False, help="compute on the CPU whatever GPUs there are")
+    add_kv_store_flags(group)
+    add_switch(
+        group,
+        "--amp",
+        default=None,
+        help="convolutions compute in float16, the rest and the weights in float32; NVIDIA GPUs (default: off)",
+    )
     group.add_argument("--seed", type=int, metavar="N", help="of parameters and record order (default 0)")
     group.add_argument(
         "--checkpoint-period",

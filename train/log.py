@@ -131,13 +131,18 @@ def attach_log_file(path: Path) -> list[logging.Handler]:
     except OSError as error:
         raise ConfigError(f"--log {path}: cannot be written ({error.strerror or error})") from error
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(to_file)
+    return [to_file, *console_only()]
+
+
+def console_only() -> list[logging.Handler]:
+    """Send this package's messages to the console alone; returns the handlers, for `detach`."""
     to_console = logging.StreamHandler(sys.stdout)
     to_console.setFormatter(logging.Formatter("%(message)s"))
     log.setLevel(logging.INFO)
     log.propagate = False
-    for handler in (to_file, to_console):
-        log.addHandler(handler)
-    return [to_file, to_console]
+    log.addHandler(to_console)
+    return [to_console]
 
 
 def detach(handlers: list[logging.Handler]) -> None:

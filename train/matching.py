@@ -69,7 +69,7 @@ def on_host(
             raise RecordError(
                 f"a label has the class id {rows[:, :, 0].max():g}, the model has {num_classes} classes"
             )
-        return targets(boxes, rows, anchors.variances, loss.overlap_threshold)
+        return targets(boxes, rows, anchors.variances, loss.match_threshold, loss.neutral_from)
 
     batch = label_shape[0]
     shapes = dict(zip(TARGETS, ((batch, 4 * len(boxes)), (batch, 4 * len(boxes)), (batch, len(boxes)))))

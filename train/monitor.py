@@ -98,9 +98,10 @@ class Monitor(Observer):
         first, measure = self._devices.first, self._sink.measure
         seen = {f"weight/{name}": measure(first.arg_dict[name]) for name in self._parameters}
         seen.update({f"statistic/{name}": measure(first.aux_dict[name]) for name in self._statistics})
+        scale = done.normaliser * self._devices.loss_scale
         for name in self._parameters:
             if first.grad_dict.get(name) is not None:
-                seen[f"gradient/{name}"] = measure(first.grad_dict[name] / done.normaliser)
+                seen[f"gradient/{name}"] = measure(first.grad_dict[name] / scale)
         seen.update({f"activation/{name}": value for name, value in self._activations.items()})
         for tag, measured in seen.items():
             self._sink.tell(tag, measured, done.step)

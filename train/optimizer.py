@@ -2,14 +2,27 @@
 
 MXNet pickles optimiser states, and a pickle can run code; here they are named arrays. `begin_num_update` carries the
 number of updates done, without which Adam's bias correction starts anew after a resume.
+
+Adadelta is MXNet's, as mxnet-ssd used it: it sets its own step, and neither the learning rate nor a layer's multiplier
+of it has a part in that.
 """
 
 from __future__ import annotations
 
+import functools
+
 from common.errors import CheckpointError, ConfigError, did_you_mean
 from common.mx import mx
 
-OPTIMIZERS = ("sgd", "adam", "rmsprop")
+OPTIMIZERS = ("sgd", "nag", "adam", "rmsprop", "adadelta")
+
+
+class _AdaDelta(mx.optimizer.AdaDelta):
+    """MXNet's adadelta, but for one thing: that scales the gradient in its place, which whoever looks on would see."""
+
+    def update(self, index, weight, grad, state) -> None:
+        """Update a parameter; the gradient stays as it is."""
+        super().update(index, weight, grad.copy(), state)
 
 
 def make_optimizer(
@@ -18,10 +31,10 @@ def make_optimizer(
     """Make an optimiser whose learning rate and gradient scale the loop sets before every update.
 
     Args:
-        name: "sgd", "adam" or "rmsprop".
+        name: one of OPTIMIZERS.
         symbol: the training graph; its attributes carry lr_mult and wd_mult.
         trainable: names of the parameters, in the order of their indices.
-        momentum: of SGD.
+        momentum: of SGD, Nesterov's or not.
         wd: weight decay; as everywhere in MXNet it spares biases and BatchNorm's beta.
         clip: each element of the scaled gradient is kept within [-clip, clip]; 0 is off.
         updates_done: updates before this one, of a resumed run.
@@ -31,9 +44,9 @@ def make_optimizer(
     """
     if name not in OPTIMIZERS:
         raise ConfigError(f"--optimizer {name}: no such optimiser{did_you_mean(name, OPTIMIZERS)}")
-    own = {"sgd": {"momentum": momentum}, "adam": {}, "rmsprop": {}}[name]
-    return mx.optimizer.create(
-        name,
+    own = {"momentum": momentum} if name in ("sgd", "nag") else {}
+    make = _AdaDelta if name == "adadelta" else functools.partial(mx.optimizer.create, name)
+    return make(
         sym=symbol,
         param_idx2name=dict(enumerate(trainable)),
         wd=wd,
@@ -41,6 +54,17 @@ def make_optimizer(
         begin_num_update=updates_done,
         **own,
     )
+
+
+def scale_rates(optimizer, multipliers: dict[str, float]) -> None:
+    """Multiply parameters' learning rates, beside what their layers say (biases of new layers learn twice as fast).
+
+    Args:
+        optimizer: from `make_optimizer`.
+        multipliers: name -> multiplier; the others keep theirs.
+    """
+    own = dict(optimizer.lr_mult)
+    optimizer.set_lr_mult({name: own.get(name, 1.0) * factor for name, factor in multipliers.items()})
 
 
 def _parts(state) -> tuple:

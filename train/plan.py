@@ -18,14 +18,15 @@ from model.graph import heads as graph_heads
 from model.graph import load_symbol, num_classes_of
 from model.parameters import check_fit
 from model.saved import symbol_path
-from symbol.detection import DetectionConfig
 from symbol.loss import training_symbol
-from symbol.network import heads
+from train.anchor_flags import anchor_changes
 from train.checkpoint import Checkpoints, Position, refuse_existing
+from train.finetune import graph_of
+from train.finetune_flag import is_asked, same_source
 from train.from_flags import chosen_detection, new_settings, resumed_detection, resumed_settings
-from train.network_flags import changed_anchors, chosen_channels, chosen_network
+from train.network_flags import changed_options, chosen_channels
+from train.origin import open_origin
 from train.settings import TrainSettings, Watching
-from train.start import initial_params, transfer
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,7 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
         raise ConfigError(
             "--train-path: give the packed records to train on (tools/prepare_dataset.py makes them)"
         )
-    if args.epoch is not None and args.pretrained is None:
-        raise ConfigError(f"--epoch {args.epoch}: is the epoch of --pretrained, which is not given")
+    origin = open_origin(args)
     train = RecordDataset(args.train_path)
     class_names = _class_names(args, train)
     train.check_classes(class_names)
@@ -70,31 +70,29 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
         log.warning(
             f"{train.path}: not one object in {len(train)} images: the detector will learn to find nothing"
         )
-    network = chosen_network(args, len(class_names))
-    settings = new_settings(args, network, contexts)
+    network = origin.network(len(class_names))
+    settings = dataclasses.replace(new_settings(args, network, contexts), finetune=origin.name)
     _check_batch(settings, train)
-    if not settings.pretrained and network.rate is None:
+    if not (settings.pretrained or settings.finetune) and network.rate is None:
         log.warning(
             f"{network.network} starts from random weights: it needs a long run and much data; --pretrained PREFIX"
             " starts from a detector's weights, --network ssd7 is made for random ones"
         )
     val = _open_validation(settings.val_path, class_names)
-    symbol = training_symbol(heads(network), network.num_classes, network.anchors.variances, settings.loss)
+    symbol = training_symbol(graph_of(network), network.num_classes, network.anchors.variances, settings.loss)
     shapes = input_shapes(settings, network.data_shape, train)
-    params = initial_params(symbol, shapes, settings.seed)
-    if settings.pretrained:
-        params, report = transfer(params, settings.pretrained, args.epoch)
-        for line in report.lines(settings.pretrained):
-            log.info(line)
+    params, about = origin.params(symbol, shapes, network, class_names=class_names, settings=settings)
+    mean, std = origin.pixels(network)
     card = Card(
         network=network.network,
         data_shape=network.data_shape,
         class_names=class_names,
-        mean=chosen_channels(args, "mean", network.mean),
-        std=chosen_channels(args, "std", network.std),
+        mean=chosen_channels(args, "mean", mean),
+        std=chosen_channels(args, "std", std),
         anchors=network.anchors,
-        detection=chosen_detection(args, DetectionConfig()),
-        training=training_entry(settings, train, results_name(prefix)),
+        network_options=origin.options(network),
+        detection=chosen_detection(args, origin.detection),
+        training={**training_entry(settings, train, results_name(prefix)), **about},
     )
     return Plan(settings, card, symbol, Position(0, 0, *params), train, val)
 
@@ -214,18 +212,17 @@ def _refuse_other_network(args: argparse.Namespace, card: Card) -> None:
     Raises:
         ConfigError: names the flag, what the run has and what was given.
     """
-    anchors = changed_anchors(args, card.anchors)
     has_and_given = {
         "network": (card.network, args.network),
         "data-shape": (card.data_shape, args.data_shape),
         "num-class": (card.num_classes, args.num_class),
         "class-names": (card.class_names, args.class_names and read_class_names(args.class_names)),
-        "anchor-sizes": (card.anchors.sizes, anchors.sizes),
-        "anchor-ratios": (card.anchors.ratios, anchors.ratios),
-        "anchor-steps": (card.anchors.steps, anchors.steps),
+        **changed_options(args, card),
+        **anchor_changes(args, card.anchors, card.data_shape),
         "mean-r, -g, -b": (card.mean, chosen_channels(args, "mean", card.mean)),
         "std-r, -g, -b": (card.std, chosen_channels(args, "std", card.std)),
         "pretrained": (card.training["settings"].get("pretrained", ""), args.pretrained or None),
+        "finetune": _finetune(card.training["settings"].get("finetune", ""), args.finetune),
     }
     for flag, (has, given) in has_and_given.items():
         if given is not None and given != has:
@@ -233,6 +230,11 @@ def _refuse_other_network(args: argparse.Namespace, card: Card) -> None:
                 f"--{flag} {given}: a resumed run keeps its own ({has or 'none'}): leave the flag out, or start"
                 " a new run at another --prefix"
             )
+
+
+def _finetune(has: str, text: str | None) -> tuple[str, str | None]:
+    """Return (what the run started from, what --finetune says where that is something else)."""
+    return has, None if not is_asked(text) or (has and same_source(has, text)) else text
 
 
 def _open_validation(path: str, class_names: tuple[str, ...]) -> RecordDataset | None:

@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 
-from common.errors import CheckpointError, ConfigError
+from common.errors import CheckpointError
 from common.mx import mx
 from model.card import read_card
+from model.old_files import renamed
 from model.parameters import load_arrays, split_params
 from model.saved import params_path, resolve_epoch
 
 log = logging.getLogger(__name__)
 
 
-def initial_params(symbol, input_shapes: dict[str, tuple], seed: int) -> tuple[dict, dict]:
+def initial_params(
+    symbol, input_shapes: dict[str, tuple], seed: int, known: dict | None = None
+) -> tuple[dict, dict]:
     """Draw a training graph's parameters: Xavier, or what a parameter's own attribute says.
 
     Args:
         symbol: the training graph.
         input_shapes: name -> shape of its inputs.
         seed: equal seeds give equal parameters, whatever was drawn before.
+        known: name -> NDArray that stands in place of what would be drawn, where its shape is the graph's.
 
     Returns:
         (arg_params, aux_params) on the CPU.
     """
     arg_shapes, _, aux_shapes = symbol.infer_shape(**input_shapes)
     attributes = symbol.attr_dict()
-    initializer = mx.init.Xavier()
+    initializer, known = mx.init.Xavier(), known or {}
     mx.random.seed(seed)
 
     def draw(names, shapes):
         arrays = {}
         for name, shape in zip(names, shapes):
-            if name not in input_shapes:
+            if name in known and known[name].shape == shape:
+                arrays[name] = known[name].astype("float32")
+            elif name not in input_shapes:
                 arrays[name] = mx.nd.zeros(shape)
                 initializer(mx.init.InitDesc(name, attributes.get(name)), arrays[name])
         return arrays
@@ -95,6 +100,26 @@ def transfer(
     number = resolve_epoch(prefix, epoch, card, flags=("--pretrained", "--epoch"))
     path = params_path(prefix, number)
     loaded = split_params(load_arrays(path, card.epochs[number].get("sha256") if card else None), path)
+    loaded = tuple(renamed(theirs, mine) for theirs, mine in zip(loaded, params))
+    return put_over(params, loaded, f"--pretrained {path}")
+
+
+def put_over(
+    params: tuple[dict, dict], loaded: tuple[dict, dict], where: str
+) -> tuple[tuple[dict, dict], Transfer]:
+    """Put loaded parameters over initial ones, where name and shape are equal.
+
+    Args:
+        params: initial (arg_params, aux_params); not changed.
+        loaded: (arg_params, aux_params) of some network.
+        where: they come from, for messages.
+
+    Returns:
+        (the new parameters, what was taken).
+
+    Raises:
+        CheckpointError: no learned parameter fits.
+    """
     matched, misshapen, initialised, unused, result = [], [], [], [], []
     for mine, theirs in zip(params, loaded):
         merged = dict(mine)
@@ -111,27 +136,7 @@ def transfer(
     report = Transfer(matched, misshapen, initialised, unused)
     if not any(name.endswith("_weight") for name in matched):
         raise CheckpointError(
-            f"--pretrained {path}: no weight of it fits the network ({len(unused)} unknown names, {len(misshapen)} of"
+            f"{where}: no weight of it fits the network ({len(unused)} unknown names, {len(misshapen)} of"
             " another shape): it is of another network; give its own --network, or --pretrained '' to start anew"
         )
     return tuple(result), report
-
-
-def frozen_names(symbol, pattern: str) -> list[str]:
-    """Return the parameters that a regular expression freezes, matched from the beginning of the name.
-
-    Raises:
-        ConfigError: it is no regular expression, or freezes nothing or everything.
-    """
-    if not pattern:
-        return []
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"--freeze {pattern}: not a regular expression: {error}") from error
-    names = [name for name in symbol.list_arguments() if name not in ("data", "label")]
-    frozen = [name for name in names if expression.match(name)]
-    if not frozen or len(frozen) == len(names):
-        found = "nothing" if not frozen else "everything"
-        raise ConfigError(f"--freeze {pattern}: it matches {found}: names are like {', '.join(names[:4])}")
-    return frozen

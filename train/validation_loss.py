@@ -1,7 +1,8 @@
 """The training loss over the validation images, from the predictions that the validation computes anyway.
 
 The images are whole, resized as the Detector does, without augmentation. Labels are matched on the host and go with the
-heads' outputs through the loss of symbol/loss.py, so that the figures compare with training's; no second forward pass.
+heads' outputs through the loss of symbol/loss.py, so that the figures compare with training's (a smoothed label is
+smoothed here too, a weighted part weighted); no second forward pass.
 """
 
 from __future__ import annotations
@@ -98,7 +99,8 @@ class LossMeter:
         self._waiting = []
         inputs = {"loc_pred": np.stack(loc_pred), "cls_pred": np.stack(cls_pred)}  # (B, 4A), (B, C+1, A)
         rows = self.labels[list(indices)]
-        inputs.update(targets(self.boxes, rows, self.variances, self.loss.overlap_threshold))
+        thresholds = self.loss.match_threshold, self.loss.neutral_from
+        inputs.update(targets(self.boxes, rows, self.variances, *thresholds))
         outputs = self._executor(inputs).forward(is_train=False, **inputs)
         sums = [out.asnumpy().astype(np.float64).sum() for out in outputs]
         self._sums += np.array(sums)

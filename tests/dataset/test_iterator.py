@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -11,7 +12,7 @@ import pytest
 from common.errors import ConfigError, RecordError
 from common.mx import mx
 from dataset.augmentation import recipe
-from dataset.epochs import plan_epoch
+from dataset.epochs import Part, plan_epoch
 from dataset.iterator import TrainingIterator, default_workers
 from dataset.records import RecordDataset
 
@@ -271,3 +272,39 @@ def test_damaged_image_is_named_with_its_file(tmp_path, tools, opened, workers):
 
 def test_workers_follow_the_cores_within_bounds():
     assert [default_workers(cores) for cores in (0, 1, 2, 16, 64)] == [1, 1, 2, 16, 16]
+
+
+@pytest.mark.parametrize("segment_bytes", [10**9, 60_000])
+def test_parts_together_are_the_whole_batch(dataset, opened, segment_bytes):
+    """Without augmentation pixel by pixel; the draws of an augmentation follow a part's own files."""
+    settings = {"augmentation": recipe("none"), "segment_bytes": segment_bytes}
+    whole = epoch_of(opened(dataset, **settings), epoch=1)
+    parts = [epoch_of(opened(dataset, part=Part(index, 2), **settings), epoch=1) for index in range(2)]
+    joined = [
+        (first[0], first[1] + second[1], *(np.concatenate(pair) for pair in zip(first[2:], second[2:])))
+        for first, second in zip(*parts)
+    ]
+    assert len(joined) == 10
+    assert_same(joined, whole)
+
+
+def test_part_draws_its_share_of_the_batchs_vertical_flips(dataset, opened):
+    flips = dataclasses.replace(recipe("none"), flip_probability=0.5)
+    whole, plain = (epoch_of(opened(dataset, augmentation=kind)) for kind in (flips, recipe("none")))
+    assert any(a[2].tobytes() != b[2].tobytes() for a, b in zip(whole, plain))
+    for index in range(4):
+        rows = slice(index, index + 1)
+        part = epoch_of(opened(dataset, augmentation=flips, part=Part(index, 4)))
+        assert_same(part, [(n, records[rows], data[rows], label[rows]) for n, records, data, label in whole])
+
+
+def test_part_with_augmentation_gives_the_same_bytes_each_time(dataset, opened):
+    part = Part(1, 2)
+    assert_same(epoch_of(opened(dataset, part=part)), epoch_of(opened(dataset, part=part)))
+
+
+def test_batch_that_cannot_be_split_into_parts_is_refused(dataset, opened):
+    with pytest.raises(
+        ConfigError, match="--batch-size 4: cannot be split over 3 workers: give a multiple of 3"
+    ):
+        opened(dataset, part=Part(0, 3))

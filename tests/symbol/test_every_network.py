@@ -27,6 +27,9 @@ CLASSES = ("disc", "ring", "square", "star", "triangle")
 SIDES = (96, 128, 160, 192, 256, 320, 512)
 BATCH = 2
 STEPS = 30
+# One of each kind of block in every run; all of them together take minutes.
+QUICK = ("ssd7", "ssd7_keras", "mobilenet", "mb1-ssd-lite", "resnet18", "densenet-tiny", "sq-ssd-lite")
+SLOW = pytest.mark.slow
 _ADAM = ("adam", 0.0003)
 
 
@@ -102,7 +105,9 @@ def learned(symbol, names: list[str]) -> list[str]:
     return [name for name in names if name not in gammas]
 
 
-@pytest.mark.parametrize("network", network_names())
+@pytest.mark.parametrize(
+    "network", [pytest.param(n, marks=[] if n in QUICK else SLOW) for n in network_names()]
+)
 def test_every_parameter_gets_a_gradient_and_the_loss_of_one_batch_halves(network):
     bench = Bench(network)
     # A network that wants weights to start from learns a single batch by Adam alone in so few steps.

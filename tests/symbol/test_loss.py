@@ -1,5 +1,7 @@
 """The training graph against a plain numpy oracle: values, gradients, mining, and every awkward batch."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from common import boxes as box_ops
 from common.errors import ConfigError
 from common.mx import mx
 from symbol.anchors import AnchorConfig, generate_anchors
-from symbol.loss import LossConfig, training_symbol
+from symbol.loss import LossConfig, matched_training_symbol, training_symbol
 from symbol.network import heads
 from symbol.presets import network_config
 
@@ -49,27 +51,37 @@ def hardest(background_loss, candidates, count):
     return mask
 
 
-def mined(background_loss, positive, loss):
+def mined(background_loss, positive, neutral, loss):
     """Return (B, A), True for the hard negatives."""
-    counts = positive.sum(axis=1)
+    counts, candidates = positive.sum(axis=1), ~positive & ~neutral
     if loss.mining == "image":
         wanted = np.maximum(np.floor(loss.negative_ratio * counts), loss.minimum_negatives)
-        return np.stack([hardest(*row) for row in zip(background_loss, ~positive, wanted)])
+        return np.stack([hardest(*row) for row in zip(background_loss, candidates, wanted)])
     wanted = max(np.floor(loss.negative_ratio * counts.sum()), loss.minimum_negatives * len(counts))
-    return hardest(background_loss.ravel(), ~positive.ravel(), wanted).reshape(positive.shape)
+    return hardest(background_loss.ravel(), candidates.ravel(), wanted).reshape(positive.shape)
+
+
+def in_band(anchors, label, least):
+    """Return (A,), True where the best IoU with an object is at least that; all False for 0."""
+    real = (label[:, 0] >= 0) & (box_ops.area(label[:, 1:5]) > 0)
+    overlap = box_ops.iou(anchors, label[real, 1:5])
+    return overlap.max(axis=1, initial=0) >= least if least else np.zeros(len(anchors), bool)
 
 
 def oracle(loc_pred, cls_pred, label, loss, anchors=ANCHORS):
     """Return (cls_loss, loc_loss, positives, negatives, gradient of cls_pred, gradient of loc_pred)."""
-    matched = np.stack([match(anchors, rows, loss.overlap_threshold) for rows in label])
+    threshold = 99 if loss.matching == "bipartite" else loss.overlap_threshold
+    matched = np.stack([match(anchors, rows, threshold) for rows in label])
     positive = matched >= 0
+    neutral = np.stack([in_band(anchors, rows, loss.neutral_iou) for rows in label]) & ~positive
     target = np.where(positive, np.take_along_axis(label[:, :, 0], np.maximum(matched, 0), 1) + 1, 0).astype(
         int
     )
     shifted = cls_pred.astype(np.float64) - cls_pred.max(axis=1, keepdims=True)
     log_prob = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))  # (B, C+1, A)
-    keep = positive | mined(-log_prob[:, 0], positive, loss)
+    keep = positive | mined(-log_prob[:, 0], positive, neutral, loss)
     one_hot = np.moveaxis(np.eye(cls_pred.shape[1])[target], 2, 1)
+    one_hot = one_hot * (1 - loss.label_smoothing) + loss.label_smoothing / cls_pred.shape[1]
     cls_loss = -((log_prob * one_hot).sum(axis=1) * keep).sum(axis=1)
     goal = np.stack([encode(anchors, rows[np.maximum(m, 0), 1:5]) for rows, m in zip(label, matched)])
     mask = np.repeat(positive, 4, axis=1)
@@ -271,6 +283,150 @@ def test_predictions_that_are_not_numbers_give_a_loss_that_is_not_one():
     cls_loss = run(loc_pred, cls_pred, label, LossConfig())[0]
     assert np.isnan(cls_loss[0])
     assert np.isfinite(cls_loss[1])
+
+
+@pytest.mark.parametrize("mining", ["image", "batch"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"neutral_iou": 0.2},
+        {"neutral_iou": 0.05, "overlap_threshold": 0.35, "minimum_negatives": 40},
+        {"matching": "bipartite"},
+        {"matching": "bipartite", "neutral_iou": 0.4},
+        {"label_smoothing": 0.1},
+        {"label_smoothing": 0.9, "matching": "bipartite", "neutral_iou": 0.3, "loc_weight": 2.5},
+    ],
+    ids=str,
+)
+def test_bands_matchings_and_smoothing_equal_the_oracle(settings, mining):
+    rng = np.random.default_rng(20)
+    label = random_label(rng, 4, (3, 0, 6, 1), 4)
+    label[2, 1, 3:5] = label[2, 1, 1:3]  # zero area
+    predictions = random_predictions(rng, 4, 4)
+    loss = LossConfig(mining=mining, **settings)
+    plain = oracle(*predictions, label, LossConfig(mining=mining))
+    expected = oracle(*predictions, label, loss)
+    assert any(not np.allclose(one, other) for one, other in zip(plain, expected)), "the setting does nothing"
+    assert_equal(run(*predictions, label, loss), expected)
+
+
+def test_neutral_anchors_are_neither_positive_nor_negative():
+    anchors = np.array([[0, 0, 0.5, 1], [0, 0, 0.5, 0.4], [0, 0, 0.5, 0.2], [0.6, 0.6, 1, 1]], np.float32)
+    label = np.array([[[0, 0, 0, 0.5, 1, 0]]], np.float32)  # IoU 1, 0.4, 0.2 and 0
+    loss = LossConfig(neutral_iou=0.3, negative_ratio=100)
+    found = run(*random_predictions(np.random.default_rng(21), 1, 2, 4), label, loss, anchors)
+    assert (found[2], found[3]) == ([1], [2])
+    touched = np.abs(found[4][0]).sum(axis=0) > 0
+    np.testing.assert_array_equal(touched, [True, False, True, True])
+
+
+def test_image_whose_anchors_are_all_neutral_or_positive_has_no_negatives():
+    anchors = np.array([[0, 0, 1, 1], [0, 0, 1, 0.6], [0, 0, 0.5, 1]], np.float32)
+    label = np.array([[[1, 0, 0, 1, 0.9, 0]], [[-1] * 6]], np.float32)
+    for mining in ("image", "batch"):
+        loss = LossConfig(overlap_threshold=0.8, neutral_iou=0.1, minimum_negatives=2, mining=mining)
+        predictions = random_predictions(np.random.default_rng(22), 2, 2, 3)
+        found = run(*predictions, label, loss, anchors)
+        assert_equal(found, oracle(*predictions, label, loss, anchors))
+        assert found[3][0] == 0
+
+
+def test_overlap_of_exactly_the_lower_threshold_is_neutral():
+    anchors = np.array([[0, 0, 0.5, 1], [0, 0, 0.5, 0.25]], np.float32)
+    label = np.array([[[0, 0, 0, 0.5, 1, 0]]], np.float32)  # IoU 1 and 0.25
+    predictions = random_predictions(np.random.default_rng(23), 1, 1, 2)
+    assert run(*predictions, label, LossConfig(neutral_iou=0.25), anchors)[3] == [0]
+    assert run(*predictions, label, LossConfig(neutral_iou=0.251), anchors)[3] == [1]
+
+
+def test_smoothed_labels_are_mined_by_the_plain_loss():
+    rng = np.random.default_rng(24)
+    label = random_label(rng, 2, (2, 1), 3)
+    predictions = random_predictions(rng, 2, 3)
+    plain, smooth = (run(*predictions, label, LossConfig(label_smoothing=x)) for x in (0.0, 0.6))
+    np.testing.assert_array_equal(np.abs(plain[4]).sum(axis=1) > 0, np.abs(smooth[4]).sum(axis=1) > 0)
+
+
+def test_smoothing_leaves_the_classes_that_do_not_exist_infinite():
+    rng = np.random.default_rng(25)
+    label = random_label(rng, 2, (1, 1), 3)
+    label[1, 0, 0] = 3
+    cls_loss = run(*random_predictions(rng, 2, 3), label, LossConfig(label_smoothing=0.1))[0]
+    assert np.isfinite(cls_loss[0])
+    assert np.isposinf(cls_loss[1])
+
+
+def graphs_of(loss):
+    """Return the JSON of both training graphs over bare heads."""
+    group = mx.sym.Group([mx.sym.Variable(name) for name in ("loc_pred", "cls_pred", "anchors")])
+    inside = training_symbol(group, 3, VARIANCES, loss)
+    return inside.tojson(), matched_training_symbol(group, 3, loss).tojson()
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, ("fd9f76cde886", "8d48a6f3b0a8")),
+        (
+            {
+                "mining": "batch",
+                "loc_weight": 0.5,
+                "overlap_threshold": 0.4,
+                "negative_ratio": 2.0,
+                "minimum_negatives": 7,
+            },
+            ("114fa7ee732f", "d0cb8827e00f"),
+        ),
+        ({"overlap_threshold": 1.1}, ("896462cd0622", "8d48a6f3b0a8")),
+    ],
+    ids=["default", "changed", "overlap threshold above 1"],
+)
+def test_graph_without_the_later_options_is_what_it_was_before_them(settings, expected):
+    """Checkpoints of earlier versions resume bit for bit: the figures are the graphs' SHA-256 from before."""
+    found = [hashlib.sha256(text.encode()).hexdigest()[:12] for text in graphs_of(LossConfig(**settings))]
+    assert tuple(found) == expected
+
+
+def test_band_that_ends_where_it_begins_is_none():
+    assert graphs_of(LossConfig(neutral_iou=0.5)) == graphs_of(LossConfig())
+
+
+def test_settings_at_their_defaults_are_said_as_before_the_later_ones():
+    assert set(LossConfig().to_dict()) == {
+        "overlap_threshold",
+        "negative_ratio",
+        "minimum_negatives",
+        "mining",
+        "loc_weight",
+    }
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"matching": "bipartite"}, {"neutral_iou": 0.3, "label_smoothing": 0.1}], ids=str
+)
+def test_settings_survive_the_card(settings):
+    loss = LossConfig(**settings)
+    assert LossConfig.from_dict(loss.to_dict()) == loss
+    assert settings.items() <= loss.to_dict().items()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"matching": "bipartit"}, "matching 'bipartit' is unknown.*bipartite"),
+        ({"matching": "x"}, "matching 'x' is unknown"),
+        ({"neutral_iou": 0.6}, "neutral_iou is 0.6, expected 0.5 at most"),
+        ({"neutral_iou": 1.2, "matching": "bipartite"}, "neutral_iou is 1.2, expected 1 at most"),
+        ({"neutral_iou": 1.2, "overlap_threshold": 1.5}, "neutral_iou is 1.2, expected 1 at most"),
+        ({"neutral_iou": -0.1}, "neutral_iou is -0.1, expected a number of 0 or more"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0, expected from 0"),
+        ({"label_smoothing": float("nan")}, "label_smoothing is nan"),
+        ({"loc_weight": -1}, "loc_weight is -1"),
+    ],
+)
+def test_impossible_matching_band_or_smoothing_is_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        LossConfig(**settings)
 
 
 def test_outputs_stand_in_the_agreed_order_and_parameters_are_those_of_the_heads():

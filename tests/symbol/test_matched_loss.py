@@ -40,10 +40,19 @@ def run(symbol, inputs, params):
     return [output.asnumpy() for output in executor.outputs], gradients
 
 
-@pytest.mark.parametrize("mining", ["image", "batch"])
-def test_targets_from_outside_give_the_same_losses_and_gradients(mining):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"mining": "batch"},
+        {"neutral_iou": 0.2, "label_smoothing": 0.1},
+        {"matching": "bipartite", "neutral_iou": 0.3, "mining": "batch"},
+    ],
+    ids=str,
+)
+def test_targets_from_outside_give_the_same_losses_and_gradients(settings):
     rng = np.random.default_rng(0)
-    config, loss = network_config("ssd7", SHAPE, CLASSES), LossConfig(mining=mining)
+    config, loss = network_config("ssd7", SHAPE, CLASSES), LossConfig(**settings)
     group = heads(config)
     label = labels(rng)
     data = rng.normal(0, 1, (BATCH, 3, *SHAPE)).astype(np.float32)
@@ -55,7 +64,8 @@ def test_targets_from_outside_give_the_same_losses_and_gradients(mining):
         if name not in ("data", "label")
     }
     anchors = group[2].simple_bind(mx.cpu(), data=data.shape).forward()[0].asnumpy()[0]
-    made = targets(anchors, label, config.anchors.variances, loss.overlap_threshold)
+    made = targets(anchors, label, config.anchors.variances, loss.match_threshold, loss.neutral_from)
+    assert (made["cls_target"] == -1).any() == bool(loss.neutral_from)
     expected = run(inside, {"data": data, "label": label}, params)
     found = run(matched_training_symbol(group, CLASSES, loss), {"data": data, **made}, params)
     for one, other in zip(found[0], expected[0]):

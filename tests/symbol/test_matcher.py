@@ -7,7 +7,7 @@ import pytest
 
 from common.mx import mx
 from symbol.anchors import AnchorConfig, generate_anchors
-from symbol.matcher import encode, match, targets
+from symbol.matcher import BACKGROUND, NEUTRAL, encode, match, targets
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 CONFIG = AnchorConfig(sizes=((0.1, 0.2), (0.3, 0.5)), ratios=((1.0, 2.0, 0.5), (1.0, 2.0, 0.5)))
@@ -54,6 +54,28 @@ def random_label(rng, objects, rows, low=0.02, high=0.6):
 def test_random_scenes_are_matched_and_encoded_as_by_multiboxtarget(seed, threshold):
     rng = np.random.default_rng(seed)
     assert_as_operator(ANCHORS, random_label(rng, rng.integers(0, 15, 5), 15), threshold)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("threshold", "neutral_from"), [(0.5, 0.3), (0.7, 0.1), (1.1, 0.4)])
+def test_band_is_what_box_iou_finds_between_the_thresholds(seed, threshold, neutral_from):
+    rng = np.random.default_rng(seed)
+    label = random_label(rng, rng.integers(0, 15, 5), 15)
+    overlap = mx.nd.contrib.box_iou(mx.nd.array(label[:, :, 1:5]), mx.nd.array(ANCHORS)).asnumpy().max(axis=1)
+    plain = operator(ANCHORS, label, threshold)["cls_target"]
+    expected = np.where((plain == 0) & (overlap >= neutral_from), -1, plain)
+    found = targets(ANCHORS, label, VARIANCES, threshold, neutral_from)
+    assert (expected == -1).any()
+    np.testing.assert_array_equal(found["cls_target"], expected)
+    np.testing.assert_array_equal(found["loc_mask"], np.repeat(plain > 0, 4, axis=1))
+
+
+def test_best_default_box_is_given_away_even_inside_the_band():
+    anchors = np.array([[0, 0, 0.5, 0.4], [0, 0, 0.5, 0.3], [0.6, 0.6, 1, 1]], np.float32)
+    boxes = np.array([[0, 0, 0.5, 1]], np.float32)  # IoU 0.4, 0.3 and 0
+    assert match(anchors, boxes, 0.5, 0.25).tolist() == [0, NEUTRAL, BACKGROUND]
+    assert match(anchors, boxes, 0.5, 0.3).tolist() == [0, NEUTRAL, BACKGROUND]
+    assert match(anchors, boxes, 0.5).tolist() == [0, BACKGROUND, BACKGROUND]
 
 
 def test_many_tiny_objects_that_fight_for_the_same_default_boxes():

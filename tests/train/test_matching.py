@@ -20,8 +20,8 @@ CONFIG = network_config("ssd7", SHAPE, CLASSES)
 SETTINGS = {"data_shape": SHAPE, "anchors": CONFIG.anchors, "loss": LossConfig(), "num_classes": CLASSES}
 
 
-def graph():
-    return training_symbol(heads(CONFIG), CLASSES, CONFIG.anchors.variances, LossConfig())
+def graph(loss=LossConfig()):  # noqa: B008 (frozen)
+    return training_symbol(heads(CONFIG), CLASSES, CONFIG.anchors.variances, loss)
 
 
 def batches(count):
@@ -36,24 +36,34 @@ def batches(count):
         yield mx.nd.array(rng.normal(0, 1, (BATCH, 3, *SHAPE))), mx.nd.array(label)
 
 
-def train(matching):
-    """Train three batches; return the losses of each and the parameters at the end."""
+def train(matching, count):
+    """Train some batches; return the losses of each and the parameters at the end."""
     data_shape = (BATCH, 3, *SHAPE)
     params = initial_params(graph(), {"data": data_shape, "label": LABEL_SHAPE}, seed=1)
     inputs = {"data": data_shape, **matching.input_shapes}
     devices = DeviceGroup(matching.symbol, [mx.cpu()], inputs, *params)
     devices.init_optimizer("sgd", None, momentum=0.9, wd=0.0005, clip=5.0, updates_done=0)
     losses = []
-    for data, label in batches(3):
+    for data, label in batches(count):
         loss = devices.forward_backward({"data": data, **matching.feed(label)})
         devices.update(0.01, loss.normaliser(3.0))
         losses.append((loss.cls, loss.loc, loss.positives, loss.negatives))
     return np.array(losses), devices.params()
 
 
-def test_matching_on_the_host_trains_as_matching_in_the_graph():
-    host_losses, host_params = train(on_host(graph(), LABEL_SHAPE, **SETTINGS))
-    graph_losses, graph_params = train(in_graph(graph(), LABEL_SHAPE))
+@pytest.mark.parametrize(
+    ("loss", "count"),
+    [
+        (LossConfig(), 3),
+        # One batch: after it a rounding may turn a ReLU or the choice of a pooling.
+        (LossConfig(neutral_iou=0.25, label_smoothing=0.1, loc_weight=2.0), 1),
+        (LossConfig(matching="bipartite", neutral_iou=0.4), 1),
+    ],
+    ids=["default", "band and smoothing", "bipartite"],
+)
+def test_matching_on_the_host_trains_as_matching_in_the_graph(loss, count):
+    host_losses, host_params = train(on_host(graph(loss), LABEL_SHAPE, **{**SETTINGS, "loss": loss}), count)
+    graph_losses, graph_params = train(in_graph(graph(loss), LABEL_SHAPE), count)
     np.testing.assert_array_equal(host_losses[:, 2:], graph_losses[:, 2:])
     np.testing.assert_allclose(host_losses[:, :2], graph_losses[:, :2], rtol=1e-4)
     for mine, theirs in zip(host_params, graph_params):

@@ -12,7 +12,8 @@ from model.parameters import save_arrays
 from symbol.loss import LossConfig, training_symbol
 from symbol.network import heads
 from symbol.presets import network_config
-from train.start import frozen_names, initial_params, transfer
+from train.parts import frozen_names
+from train.start import initial_params, transfer
 
 SHAPES = {"data": (2, 3, 64, 96), "label": (2, 3, 6)}
 

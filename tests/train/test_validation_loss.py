@@ -16,7 +16,7 @@ from train.devices import BatchLoss
 from train.validation_loss import LossMeter, labels_of
 
 
-def by_the_graph(prefix, dataset, loss):
+def by_the_graph(prefix, dataset):
     """The sums of the saved training graph (MultiBoxTarget inside) on all images in one batch, in inference mode."""
     saved = load(prefix, "last")
     card, labels = saved.card, labels_of(dataset)
@@ -44,12 +44,30 @@ def test_validation_loss_is_the_training_graphs_own(trained, records, at_once):
             Detector(trained, "last"), dataset, on_result=lambda r: meter.add(r.index, r.predictions)
         )
         total = meter.total()
-    expected = by_the_graph(trained, dataset, loss)
+    expected = by_the_graph(trained, dataset)
     normaliser = expected.normaliser(loss.negative_ratio)
     assert expected.positives > 0
     assert total.cls == pytest.approx(expected.cls / normaliser, rel=1e-4)
     assert total.loc == pytest.approx(expected.loc / normaliser, rel=1e-4)
     assert total.positives * len(dataset) == expected.positives
+
+
+def test_validation_loss_has_the_options_of_the_training_loss(trainer, records):
+    options = (
+        "--neutral-iou",
+        "0.2",
+        "--label-smoothing",
+        "0.2",
+        "--loc-weight",
+        "3",
+        "--matching",
+        "bipartite",
+    )
+    assert trainer.new("run", "--end-epoch", "1", *options, val=True) == 0
+    expected = by_the_graph(trainer.prefix("run"), RecordDataset(records.val))
+    normaliser, row = expected.normaliser(3.0), trainer.rows("run")[0]
+    assert float(row["val_cls_loss"]) == pytest.approx(expected.cls / normaliser, rel=1e-3)
+    assert float(row["val_loc_loss"]) == pytest.approx(expected.loc / normaliser, rel=1e-3)
 
 
 def random_predictions(rng, images, boxes):
