@@ -24,6 +24,7 @@ from symbol.detection import DetectionConfig, detection_symbol
 _DETECTING = {"_contrib_MultiBoxDetection", "_contrib_box_nms"}
 # Before they came into MXNet, mxnet-ssd had its operators built in under these names.
 _OLD_OPERATORS = ("MultiBoxPrior", "MultiBoxTarget", "MultiBoxDetection")
+_PART = re.compile(r"(.+)_anchors_part(\d+)")
 HEADS = ("multibox_loc_pred_output", "multibox_cls_pred_output", "multibox_anchors_output")
 
 
@@ -225,11 +226,15 @@ def keep_used(symbol, arg_params: dict, aux_params: dict) -> tuple[dict, dict]:
     )
 
 
-def anchors_in_graph(symbol) -> AnchorConfig | None:
-    """Read the default boxes from a graph's MultiBoxPrior nodes; None where it has none.
+def anchors_in_graph(symbol, variances: tuple[float, ...] = (0.1, 0.1, 0.2, 0.2)) -> AnchorConfig | None:
+    """Read the default boxes from a graph's MultiBoxPrior nodes and what follows them; None where it has none.
+
+    An exact aspect (see `AnchorConfig`) is part of such a node's sizes and ratios: they make the same boxes at the
+    input that the graph was built for.
 
     Args:
         symbol: any graph of an SSD.
+        variances: of the box encoding where the graph ends in its heads, and says nothing of it.
     """
     nodes = json.loads(symbol.tojson())["nodes"]
     priors = [node.get("attrs", {}) for node in nodes if node["op"] == "_contrib_MultiBoxPrior"]
@@ -240,15 +245,28 @@ def anchors_in_graph(symbol) -> AnchorConfig | None:
     def tuples(name: str, default: str) -> tuple:
         return tuple(_numbers(node.get(name, default)) for node in priors)
 
-    variances = [_numbers(node["variances"]) for node in tails if "variances" in node]
+    stated = [_numbers(node["variances"]) for node in tails if "variances" in node]
     return AnchorConfig(
         sizes=tuples("sizes", "(1.0,)"),
         ratios=tuples("ratios", "(1.0,)"),
         steps=tuples("steps", "(-1.0, -1.0)"),
         offsets=tuples("offsets", "(0.5, 0.5)")[0],
         clip=priors[0].get("clip", "False") in ("True", "1"),
-        **({"variances": variances[0]} if variances else {}),
+        clamp=any(node["name"].endswith("_anchors_clamped") for node in nodes),
+        order=_order_in(nodes),
+        variances=stated[0] if stated else variances,
     )
+
+
+def _order_in(nodes: list[dict]) -> tuple[int, ...]:
+    """Return the places that symbol/prior.py takes a cell's first default boxes from; () where it leaves them."""
+    parts: dict[str, dict[int, int]] = {}  # feature map -> number -> place
+    for node in nodes:
+        found = _PART.fullmatch(node["name"])
+        if found and node["op"] == "slice_axis":
+            parts.setdefault(found.group(1), {})[int(found.group(2))] = int(node["attrs"]["begin"])
+    first = next(iter(parts.values()), {})
+    return tuple(first[number] for number in sorted(first))
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -1,9 +1,14 @@
-"""What a graph's default boxes are and what a network's would be, in words, for the message where they differ."""
+"""What a graph's default boxes and layers are and what a network's would be, in words, for where they differ."""
 
 from __future__ import annotations
 
+import re
+
+from common.mx import mx
+from model.graph import has_heads, heads
 from symbol.anchors import AUTO_STEP, AnchorConfig
 from symbol.config import NetworkConfig
+from symbol.network import heads as network_heads
 
 
 def boxes_differ(found: AnchorConfig, asked: NetworkConfig) -> str:
@@ -36,3 +41,27 @@ def _input_of(found: AnchorConfig, asked: NetworkConfig) -> tuple[int, int] | No
             sides = zip(asked.data_shape, mine, theirs)
             shapes.add(tuple(round(side * own / there) for side, own, there in sides))
     return shapes.pop() if len(shapes) == 1 else None
+
+
+def layers_differ(symbol, asked: NetworkConfig) -> str:
+    """Return in what a graph's parameters are named otherwise than a network's; "" where they are not.
+
+    Args:
+        symbol: any graph; one without heads is not compared.
+        asked: the network that flags name.
+    """
+    if not has_heads(symbol):
+        return ""
+    mine, theirs = _parameters(network_heads(asked)), _parameters(mx.sym.Group(heads(symbol, asked.network)))
+    parts = [
+        f"{text} {len(names)} parameters ({min(names)}{', ...' if len(names) > 1 else ''})"
+        for text, names in (("lacks", mine - theirs), ("has besides", theirs - mine))
+        if names
+    ]
+    return f"its graph is not that of --network {asked.network}: it {' and '.join(parts)}" if parts else ""
+
+
+def _parameters(symbol) -> set[str]:
+    """Return the names of a graph's parameters, those that MXNet's counter made (`_plus12_...`) without the number."""
+    names = {*symbol.list_arguments(), *symbol.list_auxiliary_states()} - {"data"}
+    return {re.sub(r"^(_[a-z]+)\d+_", r"\1_", name) for name in names}

@@ -18,10 +18,11 @@ from common.errors import CheckpointError
 from common.files import sha256, write_text
 from model.card import Card, card_path, read_card, write_card
 from model.graph import anchors_in_graph, load_symbol
-from model.mismatch import boxes_differ
+from model.mismatch import boxes_differ, layers_differ
 from model.parameters import join_params, load_arrays, save_arrays, split_params
-from symbol.anchors import AUTO_STEP, AnchorConfig
+from symbol.anchors import AUTO_STEP, AnchorConfig, generate_anchors
 from symbol.config import NetworkConfig
+from symbol.network import feature_shapes
 from symbol.presets import is_known, network_config
 
 log = logging.getLogger(__name__)
@@ -181,7 +182,10 @@ def require_card(saved: SavedDetector, stated: dict) -> Card:
                 f" {height}x{width}: leave --data-shape out, or train (a Caffe model: convert it) for the other size"
             )
         return dataclasses.replace(saved.card, **stated)
-    stated = {**_found(saved, stated), **stated}
+    found = _found(saved, stated)
+    stated = {**found, **stated}
+    if found.get("network") == "":
+        stated["network"] = ""
     flags = {"data_shape": "--data-shape", "class_names": "--class-names", "anchors": "--network"}
     missing = [flag for name, flag in flags.items() if name not in stated]
     if missing:
@@ -200,19 +204,39 @@ def require_card(saved: SavedDetector, stated: dict) -> Card:
 
 
 def _found(saved: SavedDetector, stated: dict) -> dict:
-    """Return what graph and network say of a detector without a card; the graph may be of a network unknown here."""
+    """Return what graph and network say of a detector without a card; the graph may be of a network unknown here.
+
+    Its network is "" where it is another than the one stated, which then serves for mean and std alone.
+    """
     anchors = anchors_in_graph(saved.symbol)
     found = {"anchors": anchors} if anchors else {}
     network = stated.get("network")
     if {"network", "data_shape", "class_names"} <= set(stated) and (is_known(network) or not anchors):
         config = network_config(network, stated["data_shape"], len(stated["class_names"]))
         _check_anchors(saved, anchors, config)
+        anchors = anchors_in_graph(saved.symbol, config.anchors.variances)
+        found = {"anchors": anchors} if anchors else {}
+        if anchors and _same_boxes(anchors, config):
+            found = {"anchors": dataclasses.replace(config.anchors, variances=anchors.variances)}
         found = {"anchors": config.anchors, "mean": config.mean, "std": config.std, **found}
-    elif "mean" not in stated:
+        unlike = layers_differ(saved.symbol, config)
+        if unlike:
+            log.warning(
+                f"{saved.prefix}: {unlike}: the graph is taken as it is, with the network's mean and std"
+            )
+            found["network"] = ""
+    elif "mean" not in stated and not (network and is_known(network)):
         log.warning(
             f"{saved.prefix}: no card, and no --network that is known here: taken to want mean 123,117,104 and std 1"
         )
     return found
+
+
+def _same_boxes(anchors: AnchorConfig, config: NetworkConfig) -> bool:
+    """Tell whether settings from a graph make a network's own boxes, whose settings hold for other inputs too."""
+    cells, shape = feature_shapes(config), config.data_shape
+    mine, theirs = (generate_anchors(settings, cells, shape) for settings in (config.anchors, anchors))
+    return np.allclose(mine, theirs, atol=1e-5)
 
 
 def _check_anchors(saved: SavedDetector, anchors: AnchorConfig | None, config: NetworkConfig) -> None:

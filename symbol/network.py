@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import warnings
+from collections import Counter
 from functools import partial
 
 from common.errors import ConfigError
@@ -35,7 +37,7 @@ def heads(config: NetworkConfig):
         the softmax, class 0 is background; multibox_anchors (1, A, 4), the default boxes, corner form.
 
     Raises:
-        ConfigError: the input is too small for the network.
+        ConfigError: the input is too small for the network, or a name stands twice.
     """
     maps = feature_maps(config)
     locations, classes, anchors = [], [], []
@@ -47,13 +49,24 @@ def heads(config: NetworkConfig):
         locations.append(head(4 * per_cell, f"{name}_loc_pred"))
         classes.append(head((config.num_classes + 1) * per_cell, f"{name}_cls_pred"))
         anchors.append(map_anchors(layer, config.anchors, index, name, _aspect(config.data_shape, cells)))
-    return mx.sym.Group(
-        [
-            mx.sym.concat(*locations, dim=1, name="multibox_loc_pred"),
-            _join_classes(classes, config.num_classes),
-            _join_anchors(anchors),
-        ]
-    )
+    parts = [
+        mx.sym.concat(*locations, dim=1, name="multibox_loc_pred"),
+        _join_classes(classes, config.num_classes),
+        _join_anchors(anchors),
+    ]
+    return _checked(mx.sym.Group(parts), config.network)
+
+
+def _checked(parts, network: str):
+    """Return the graph; refuse one with a name that stands twice, for a checkpoint would hold one of the two."""
+    names = Counter(re.sub("_output$", "", name) for name in parts.get_internals().list_outputs())
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ConfigError(
+            f"network {network}: two layers or parameters are called {twice[0]!r}, one of the backbone and one of the"
+            " extra blocks or heads: rename the backbone's"
+        )
+    return parts
 
 
 def _aspect(data_shape: tuple[int, int], cells: list[int]) -> float:
@@ -101,12 +114,21 @@ def feature_maps(config: NetworkConfig) -> list[tuple[int, int, int]]:
         return _shapes_at(symbol, config.data_shape)
     except mx.base.MXNetError as error:
         found = re.search(r"Error in operator (\w+)", str(error))
-        layer = found.group(1) if found else "a layer"
-        side = _smallest_side(symbol)
-        raise ConfigError(
-            f"data shape {config.data_shape[0]}x{config.data_shape[1]} is too small for {config.network}:"
-            f" {layer} would end below 1x1; give at least {side} pixels in height and in width"
-        ) from error
+        raise _does_not_fit(config, symbol, found.group(1) if found else "a layer") from error
+
+
+def _does_not_fit(config: NetworkConfig, symbol, layer: str) -> ConfigError:
+    """Return the error for an input that a layer cannot take: too small, or too small is not what is wrong with it."""
+    (height, width), side = config.data_shape, _smallest_side(symbol)
+    if side <= min(height, width):
+        return ConfigError(
+            f"data shape {height}x{width} does not fit {config.network}: {layer} cannot compute of it; {side}x{side}"
+            " fits: give another --data-shape"
+        )
+    return ConfigError(
+        f"data shape {height}x{width} is too small for {config.network}: {layer} would end below 1x1; give at least"
+        f" {side} pixels in height and in width"
+    )
 
 
 def feature_shapes(config: NetworkConfig) -> list[tuple[int, int]]:
@@ -121,8 +143,16 @@ def feature_shapes(config: NetworkConfig) -> list[tuple[int, int]]:
 def _shapes_at(symbol, data_shape: tuple[int, int]) -> list[tuple[int, int, int]]:
     """Return the (channels, height, width) of a symbol's outputs; MXNetError where the input is too small."""
     # MXNet prints the arguments before it raises.
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    quiet = io.StringIO()
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of shapes that stay unknown; told below
         _, shapes, _ = symbol.infer_shape(data=(1, 3, *data_shape))
+    if shapes is None:
+        others = ", ".join(name for name in symbol.list_arguments() if name != "data")
+        raise ConfigError(
+            f"the network's feature maps do not follow from the input alone: among {others[:200]} is one without a"
+            " shape: give its Variable shape=(...), or leave it out"
+        )
     return [tuple(shape[1:]) for shape in shapes]
 
 

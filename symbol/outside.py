@@ -94,7 +94,7 @@ def backbone(data, *, outside: Outside):
     try:
         with names:
             result = outside.function(data)
-    except Exception as error:  # whatever an author's code may raise
+    except (Exception, SystemExit) as error:  # whatever an author's code may raise
         raise ConfigError(failure(outside.network, error)) from error
     group = mx.sym.Group(_maps(result, outside.network))
     _check_names(group, names.made, outside.network)

@@ -48,7 +48,7 @@ def run_file(path: Path) -> ModuleType:
         loader.exec_module(module)
     except SyntaxError as error:
         raise ConfigError(f"{path}, line {error.lineno}: not Python ({error.msg})") from error
-    except Exception as error:  # whatever an author's code may raise
+    except (Exception, SystemExit) as error:  # whatever an author's code may raise
         raise ConfigError(failure(str(path), error)) from error
     finally:
         sys.modules.pop(name, None)
@@ -56,7 +56,7 @@ def run_file(path: Path) -> ModuleType:
     return module
 
 
-def failure(where: str, error: Exception) -> str:
+def failure(where: str, error: BaseException) -> str:
     """Return the sentence for an error inside a file, with its line."""
     path, _ = split_name(where)
     step, line = error.__traceback__, None
@@ -119,6 +119,10 @@ def stated(module: ModuleType, path: Path) -> dict:
         if hasattr(module, name):
             found[name] = _numbers(getattr(module, name), f"{path}: {name}", count)
     if "DATA_SHAPE" in found:
+        if any(side != int(side) for side in found["DATA_SHAPE"]):
+            raise ConfigError(
+                f"{path}: DATA_SHAPE is {module.DATA_SHAPE!r}, expected whole numbers of pixels"
+            )
         found["DATA_SHAPE"] = tuple(map(int, found["DATA_SHAPE"]))
     if hasattr(module, "RATIOS"):
         rows = _entries(module.RATIOS, f"{path}: RATIOS")

@@ -213,9 +213,9 @@ def _steps(given: tuple[float, ...] | str, maps: int, data_shape: tuple[int, int
 
 
 def _replaced(anchors: AnchorConfig, changes: dict) -> AnchorConfig:
-    """Return default boxes with changes; an order stays only where the cells still have as many boxes."""
+    """Return default boxes with changes; an order stays where the cells have as many boxes as before."""
     new = dataclasses.replace(anchors, **{"order": (), **changes})
-    if "order" in changes or any(count != len(anchors.order) for count in new.per_cell()):
+    if "order" in changes or new.per_cell() != anchors.per_cell():
         return new
     return dataclasses.replace(new, order=anchors.order)
 

@@ -77,7 +77,8 @@ def _check_same_network(source: Source, carried: Carried, parts: dict[str, str])
     if not any(name.endswith("_weight") and parts[name] == "base" for name in carried.taken):
         raise CheckpointError(
             f"--finetune {source.name}: no weight of its backbone fits the network {source.card.network or 'here'}: its"
-            f" parameters are called like {', '.join(carried.unused[:3]) or 'nothing'}: name its own by --network"
+            f" parameters are called like {', '.join(carried.unused[:3]) or 'nothing'}: name its own by --network, or"
+            " leave that out where its graph lies beside it"
         )
 
 

@@ -122,7 +122,7 @@ def open_source(args: argparse.Namespace) -> Source | None:
     wanted = args.epoch if epoch is None else epoch
     number = resolve_epoch(source, wanted, card, flags=("--finetune", "--finetune PREFIX:EPOCH"))
     saved = load(source, number, need_graph=False)
-    if card is not None and args.network and card.network and args.network != card.network:
+    if card is not None and args.network and args.network != card.network and _is_known(card.network):
         raise ConfigError(
             f"--network {args.network}: {source} is of the network {card.network}: leave the flag out; what fits of it"
             f" into another network, --pretrained {source} takes"
@@ -178,7 +178,7 @@ def _described(saved: SavedDetector, args: argparse.Namespace) -> Source:
             saved = completed(saved, stated)
         card = require_card(saved, stated)
     else:
-        card = require_card(saved, {"class_names": names})
+        card = require_card(saved, {"class_names": names, "network": _named_network(saved.card, args)})
     has = num_classes_of(saved.symbol, card.data_shape, str(symbol_path(saved.prefix)))
     if has != card.num_classes:
         raise CheckpointError(
@@ -211,6 +211,17 @@ def _source_names(saved: SavedDetector, args: argparse.Namespace) -> tuple[str, 
     return None
 
 
+def _named_network(card: Card, args: argparse.Namespace) -> str | None:
+    """Return what --network calls the network of a card whose own name says nothing here (a file that was moved).
+
+    Raises:
+        ConfigError: that one is unknown too.
+    """
+    if args.network and args.network != card.network:
+        default_shape(args.network)
+    return args.network
+
+
 def _is_known(network: str) -> bool:
     """Tell whether a network can be built by its name."""
     try:
@@ -240,7 +251,7 @@ def network_of(source: Source, args: argparse.Namespace, num_classes: int) -> Ne
     if not isinstance(card.anchors, AnchorConfig):
         raise CheckpointError(
             f"--finetune {source.name}: its default boxes are fixed in the graph, which cannot be trained: give a"
-            " --network of the same layout and --pretrained"
+            f" --network with layers of the same names, and --pretrained {source.saved.prefix} for --finetune"
         )
     path = str(symbol_path(source.saved.prefix))
     shape = args.data_shape or card.data_shape

@@ -75,6 +75,11 @@ def same_source(has: str, given: str) -> bool:
     return place_of(old) == place_of(new) and new_epoch in (None, old_epoch)
 
 
+def beside_resume(has: str, text: str | None) -> tuple[str, str | None]:
+    """Return (what a run was started from, what --finetune says beside --resume where that is something else)."""
+    return has, None if not is_asked(text) or (has and same_source(has, text)) else text
+
+
 def place_of(prefix: str) -> Path:
     """Return a prefix's one path, links in it followed."""
     return Path(prefix).parent.resolve() / Path(prefix).name

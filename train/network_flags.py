@@ -138,9 +138,17 @@ def _usual_anchors(config: NetworkConfig, source: Card | None) -> AnchorConfig:
     """Return the source's default boxes where they fit the network and its input, else the network's."""
     if source is None or source.network != config.network or not isinstance(source.anchors, AnchorConfig):
         return config.anchors
-    as_large = source.data_shape == config.data_shape or not source.anchors.for_one_size
-    fits = as_large and len(source.anchors.sizes) == len(config.anchors.sizes)
-    return source.anchors if fits else config.anchors
+    if len(source.anchors.sizes) != len(config.anchors.sizes):
+        return config.anchors
+    if source.data_shape == config.data_shape or not source.anchors.for_one_size:
+        return source.anchors
+    options = NetworkOptions.from_dict(source.network_options)
+    usual = network_config(source.network, source.data_shape, source.num_classes, options=options).anchors
+    # Distances belong to the input; what the source's user chose does not, sizes being parts of the image.
+    names = {field.name for field in dataclasses.fields(AnchorConfig)} - {"steps"}
+    chosen = {name: getattr(source.anchors, name) for name in names}
+    own = {name: value for name, value in chosen.items() if value != getattr(usual, name)}
+    return dataclasses.replace(config.anchors, **own)
 
 
 def _check_layers(config: NetworkConfig, names: tuple[str, ...]) -> None:

@@ -22,7 +22,7 @@ from symbol.loss import training_symbol
 from train.anchor_flags import anchor_changes
 from train.checkpoint import Checkpoints, Position, refuse_existing
 from train.finetune import graph_of
-from train.finetune_flag import is_asked, same_source
+from train.finetune_flag import beside_resume
 from train.from_flags import chosen_detection, new_settings, resumed_detection, resumed_settings
 from train.network_flags import changed_options, chosen_channels
 from train.origin import open_origin
@@ -222,7 +222,11 @@ def _refuse_other_network(args: argparse.Namespace, card: Card) -> None:
         "mean-r, -g, -b": (card.mean, chosen_channels(args, "mean", card.mean)),
         "std-r, -g, -b": (card.std, chosen_channels(args, "std", card.std)),
         "pretrained": (card.training["settings"].get("pretrained", ""), args.pretrained or None),
-        "finetune": _finetune(card.training["settings"].get("finetune", ""), args.finetune),
+        "finetune": beside_resume(card.training["settings"].get("finetune", ""), args.finetune),
+        "reset-heads": (
+            card.training.get("finetune", {}).get("reset_heads", False),
+            args.reset_heads or None,
+        ),
     }
     for flag, (has, given) in has_and_given.items():
         if given is not None and given != has:
@@ -230,11 +234,6 @@ def _refuse_other_network(args: argparse.Namespace, card: Card) -> None:
                 f"--{flag} {given}: a resumed run keeps its own ({has or 'none'}): leave the flag out, or start"
                 " a new run at another --prefix"
             )
-
-
-def _finetune(has: str, text: str | None) -> tuple[str, str | None]:
-    """Return (what the run started from, what --finetune says where that is something else)."""
-    return has, None if not is_asked(text) or (has and same_source(has, text)) else text
 
 
 def _open_validation(path: str, class_names: tuple[str, ...]) -> RecordDataset | None:

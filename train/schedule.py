@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from common.errors import ConfigError
+from common.errors import ConfigError, did_you_mean
 
 SCHEDULES = ("multi-step", "cosine", "constant", "plateau")
 REFERENCE_BATCH = 32  # images: the batch that --lr is meant for where it is scaled by the batch
@@ -42,7 +42,9 @@ class Schedule:
     def __post_init__(self):
         """Refuse what would train silently at a wrong rate."""
         if self.kind not in SCHEDULES:
-            raise ConfigError(f"--lr-schedule {self.kind}: expected one of {', '.join(SCHEDULES)}")
+            raise ConfigError(
+                f"--lr-schedule {self.kind}: no such schedule{did_you_mean(self.kind, SCHEDULES)}"
+            )
         if not (self.base > 0 and math.isfinite(self.base)):
             raise ConfigError(f"--lr {self.base}: expected a number above 0")
         if not 0 < self.factor <= 1:

@@ -57,7 +57,8 @@ def composed_shape(network: str) -> tuple[int, int]:
         DependencyError: gluoncv is not installed.
     """
     base = _base(network, gluon_network.FINE_STRIDE_BELOW)
-    return default_input(base) if gluon_network.is_gluon(network) else base.data_shape
+    stated = outside.is_outside(network) and "DATA_SHAPE" in outside.load(network).stated
+    return base.data_shape if stated else default_input(base)
 
 
 def _base(

@@ -28,7 +28,8 @@ _FILTERS = (512, 256, 256, 128)  # mxnet-ssd's; the last goes on
 _FEWEST_FILTERS = 128
 _LARGEST, _END = 0.9, 1.05
 _LARGE_INPUT = 448
-_ODD = (1021, 1021)  # large, and a multiple of nothing: what does not fit this one is not too small
+# Large, and multiples of little, rounded up or down: what takes all of these is only ever too small.
+_ODD = ((1000, 1003), (1010, 1021), (1021, 1000))
 _SQUARES = ((320, 320), (224, 224), (32, 32))  # inputs of networks that do not take every one
 
 
@@ -142,7 +143,7 @@ def _fits(base: Base, own: tuple[Feature, ...], shape: tuple[int, int]) -> bool:
 
 def _other_input(base: Base, own: tuple[Feature, ...], shape: tuple[int, int]) -> ConfigError | None:
     """Return the error for a network that takes some inputs only, however large; None for any other network."""
-    if _fits(base, own, _ODD):
+    if all(_fits(base, own, odd) for odd in _ODD):
         return None
     rounded = [tuple(-(-side // multiple) * multiple for side in shape) for multiple in (32, 64)]
     fitting = next((other for other in (*rounded, *_SQUARES) if _fits(base, own, other)), None)

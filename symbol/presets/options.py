@@ -195,6 +195,6 @@ def _refit(preset: Preset, features: tuple[Feature, ...]) -> Preset:
     scales = tuple(float(s) for s in np.interp(places, range(len(preset.scales)), preset.scales))
     nearest = [round(index * (before - 1) / max(1, maps - 1)) for index in range(maps)]
     ratios = tuple(preset.ratios[index] for index in nearest)
-    # An order is one for all maps: K boxes in a cell, two squares and the other ratios.
-    order = preset.order if all(len(preset.order) == len(entry) + 1 for entry in ratios) else ()
+    # An order names the first boxes of every cell, which has two squares and the other ratios.
+    order = preset.order if all(len(preset.order) <= len(entry) + 1 for entry in ratios) else ()
     return dataclasses.replace(preset, scales=scales, ratios=ratios, order=order)

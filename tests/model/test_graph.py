@@ -79,6 +79,16 @@ def test_class_head_of_another_form_is_an_error(small):
         num_classes_of(mx.sym.Group(parts), (32, 32), "f")
 
 
+@pytest.mark.parametrize("network", ["ssd7_keras", "ssd300_tf", "mb2-ssd-lite"])
+def test_order_clamping_and_aspect_are_read_from_the_graph(network):
+    config = network_config(network, (400, 300), 2)
+    symbol = mx.sym.load_json(network_heads(config).tojson())
+    found = anchors_in_graph(symbol)
+    assert (found.order, found.clamp) == (config.anchors.order, config.anchors.clamp)
+    ran = anchors_of(symbol, {}, (400, 300), "f")
+    np.testing.assert_allclose(generate_anchors(found, feature_shapes(config)), ran, atol=1e-6)
+
+
 @pytest.mark.parametrize("network", ["ssd7", "vgg16_reduced", "mobilenet"])
 def test_default_boxes_in_the_graph_are_those_it_was_built_with(network):
     config = network_config(network, (300, 300), 2)

@@ -19,7 +19,7 @@ from detect.flags import add_detection_flags, add_device_flags, add_model_flags,
 from model.card import read_card
 from model.graph import anchors_in_graph, heads, load_symbol
 from model.old_files import completed, renamed
-from model.saved import load, params_path, symbol_path
+from model.saved import load, params_path, require_card, symbol_path
 from symbol.network import heads as network_heads
 from symbol.presets import network_config, network_names
 
@@ -224,6 +224,47 @@ def test_params_of_another_network_than_the_graph_are_refused(tmp_path):
         CheckpointError, match=r"parameters of the graph ssd-symbol.json are missing.*conv_1_conv2d_weight"
     ):
         Detector(prefix, 0, context=mx.cpu(), **known)
+
+
+def test_graph_of_another_network_than_stated_is_told_and_taken_as_it_is(tmp_path, resnet, caplog):
+    parts = network_heads(network_config("resnet50", (SMALL, SMALL), len(NAMES)))
+    prefix = write_params(tmp_path / "ssd", *resnet_params(first=33))
+    symbol_path(prefix).write_text(_OLD["old_training_graph"](parts).tojson())
+    assert Detector(prefix, 0, context=mx.cpu(), **stated()).card.network == "resnet50"
+    assert not caplog.text
+    other = Detector(prefix, 0, context=mx.cpu(), **stated("resnet101"))
+    assert other.card.network == ""
+    parameters = 17 * (3 + 3 * 4)  # units more: convolutions, and BatchNorms of four
+    assert (
+        f"--network resnet101: it lacks {parameters} parameters (stage3_unit10_bn1_beta, ...)" in caplog.text
+    )
+    found, expected = (
+        d.detect(IMAGES[0]) for d in (other, Detector(resnet, 0, context=mx.cpu(), **stated()))
+    )
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+
+
+def test_class_names_that_are_missing_are_all_that_is_told(tmp_path, caplog):
+    parts = network_heads(network_config("resnet50", (SMALL, SMALL), len(NAMES)))
+    prefix = write_params(tmp_path / "ssd", *resnet_params())
+    symbol_path(prefix).write_text(_OLD["old_training_graph"](parts).tojson())
+    with pytest.raises(CheckpointError, match="give --class-names by hand"):
+        Detector(prefix, 0, context=mx.cpu(), **stated(names=None))
+    assert not caplog.text
+
+
+def test_files_without_card_have_the_network_s_default_boxes_and_variances(tmp_path):
+    config = network_config("ssd7_keras", (96, 64), len(NAMES))
+    args, states = _OLD["golden_params"](network_heads(config), (96, 64))
+    prefix = write_params(tmp_path / "ssd", args, states)
+    symbol_path(prefix).write_text(network_heads(config).tojson())
+    known = {**stated("ssd7_keras"), "data_shape": (96, 64), "anchors": None}
+    found = require_card(load(prefix, 0), known)
+    assert found.anchors == config.anchors
+    assert found.anchors.variances == (1, 1, 1, 1)  # which neither the heads nor the operator's default say
+    symbol_path(prefix).unlink()
+    alone = completed(load(prefix, 0, need_graph=False), known)
+    assert require_card(alone, known).anchors == config.anchors
 
 
 def flags(*argv: str):

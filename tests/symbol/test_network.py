@@ -159,6 +159,31 @@ def test_anchors_of_the_user_size_the_heads_and_come_out_of_the_graph():
     np.testing.assert_allclose(found, generate_anchors(anchors, feature_shapes(config)), atol=1e-6)
 
 
+def boxes_alone(config):
+    """Return the graph of a network's default boxes with inputs in the place of its feature maps, and their shapes."""
+    graph = json.loads(heads(config)[2].tojson())
+    priors = [
+        node for node in graph["nodes"] if node["op"] == "_contrib_MultiBoxPrior"
+    ]  # the finest map's first
+    read = [graph["nodes"][node["inputs"][0][0]] for node in priors]
+    for node in read:
+        node.update(op="null", attrs={}, inputs=[])
+    graph["arg_nodes"] = [place for place, node in enumerate(graph["nodes"]) if node["op"] == "null"]
+    shapes = {node["name"]: (1, 1, *cells) for node, cells in zip(read, feature_shapes(config))}
+    return mx.sym.load_json(json.dumps(graph)), shapes
+
+
+@pytest.mark.parametrize("network", network_names())
+@pytest.mark.parametrize("shape", [(300, 300), (413, 277), (301, 512), (512, 512)])
+def test_default_boxes_in_graph_and_numpy_are_equal(network, shape):
+    config = network_config(network, shape, 2)
+    symbol, inputs = boxes_alone(config)
+    executor = symbol.simple_bind(mx.cpu(), grad_req="null", **inputs)
+    found = executor.forward(is_train=False)[0].asnumpy()[0]
+    expected = generate_anchors(config.anchors, feature_shapes(config), shape)
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
 def test_batch_size_is_free():
     symbol = heads(network_config("ssd7", (64, 64), 2))
     assert symbol.infer_shape(data=(1, 3, 64, 64))[1][0][0] == 1

@@ -179,6 +179,10 @@ def test_gluon_block_inside_keeps_its_own_names(network):
         (("def backbone", "EXTRAS = -1\n\n\ndef backbone"), "EXTRAS is -1, expected a number of extra blocks"),
         (("def backbone", "SCALES = (0.1, 0.2)\n\n\ndef backbone"), "scales has 2 entries, expected 7 for its 6 maps"),
         (("def backbone", "RATIOS = 3\n\n\ndef backbone"), "RATIOS is 3, expected a list with an entry"),
+        (("def backbone", "DATA_SHAPE = (0.5, 300)\n\n\ndef backbone"), "DATA_SHAPE is .*expected whole"),
+        (("def backbone", "raise SystemExit('enough')\n\n\ndef backbone"), "line 10: it fails: SystemExit: enough"),
+        (("[two, three]", "exit()"), "line 14: it fails: SystemExit"),
+        (("one + 0.0", "mx.sym.broadcast_add(one, mx.sym.Variable('x'))"), "among one_weight.* x, .*without a shape"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told(network, change, message):
@@ -199,6 +203,29 @@ def test_missing_file_is_told(tmp_path):
     assert not is_known(name)
     with pytest.raises(ConfigError, match=r"there is no file .*absent\.py"):
         config_of(name)
+
+
+@pytest.mark.parametrize("name", ["multi_feat_2_conv_1x1_relu", "two_relu_loc_pred_conv_weight"])
+def test_name_that_an_extra_block_or_a_head_has_too_is_told(network, name):
+    text = THREE.replace("one + 0.0", f"mx.sym.identity(one, name='{name}')")
+    with pytest.raises(ConfigError, match=f"two layers or parameters are called '{name}'.*rename"):
+        heads(config_of(network(text)))
+
+
+def test_input_that_branches_cannot_meet_at_is_not_called_too_small(network):
+    text = THREE.replace(
+        "return [two",
+        "up = mx.sym.UpSampling(three, scale=2, sample_type='nearest', name='up')\n"
+        "    two = mx.sym.concat(two, up, dim=1, name='two_up')\n    return [two",
+    )
+    assert feature_maps(config_of(network(text), (96, 64)))[0] == (40, 24, 16)
+    with pytest.raises(
+        ConfigError, match="data shape 300x301 does not fit .*320x320 does: give --data-shape 320,320"
+    ):
+        config_of(network(text), (300, 301))
+    assert default_shape(network(text)) == (320, 320)
+    stated = text.replace("def backbone", "DATA_SHAPE = (300, 301)\n\n\ndef backbone")
+    assert default_shape(network(stated)) == (300, 301)
 
 
 def test_too_small_an_input_is_told_the_least(network):

@@ -1,5 +1,6 @@
 """Flags and files of default boxes: what each changes, what stays, and what a wrong one says."""
 
+import dataclasses
 import json
 import math
 
@@ -71,6 +72,13 @@ def test_clip_can_be_switched_off():
     assert changed("--no-anchor-clip", anchors=clipped).clip is False
 
 
+def test_order_of_the_squares_alone_stays_with_a_flag_that_leaves_the_number_of_boxes():
+    own = network_config("ssd300_tf", (300, 300), 3).anchors
+    found = changed("--anchor-variances", "0.1,0.2", "--anchor-clip", anchors=own)
+    assert found == dataclasses.replace(own, variances=(0.1, 0.1, 0.2, 0.2), clip=True)
+    assert found.order == (1, 0)
+
+
 def test_order_goes_where_a_cell_has_another_number_of_boxes():
     assert changed("--anchor-ratios", "1,2,0.5,3").order == ()
 
@@ -119,7 +127,7 @@ def test_default_boxes_of_a_card_serve_as_file(file_of, network):
         ({"clip": "no"}, "clip is 'no', expected true or false"),
         ({"offsets": [0.5]}, "offsets has 1 numbers, expected 2"),
         ({"variances": [0.1, -1, 1, 1]}, "variances: expected one or more numbers above 0"),
-        ({"order": [0, 1]}, "order is [0, 1]"),
+        ({"order": [0, 2]}, "order is [0, 2]"),
         ({"ratios": [[1, 2]], "order": [0, 1, 2, 3]}, "the maps have 3, 3"),
     ],
 )  # fmt: skip

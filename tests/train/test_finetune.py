@@ -13,6 +13,7 @@ from common.mx import mx
 from model.card import read_card, write_card
 from model.class_rows import match_classes, move_rows
 from model.parameters import load_arrays, save_arrays
+from symbol.anchors import FixedAnchors
 from train.finetune_flag import same_source, split_source
 from train.flags import build_parser
 
@@ -131,6 +132,18 @@ def test_heads_whose_boxes_changed_start_anew_and_are_told(trainer, trained, cap
     assert tune(trainer, trained, *STILL, "--anchor-sizes", sizes) == 0
     assert report_of(trainer)["anew"] == ["relu5_cls_pred_conv", "relu5_loc_pred_conv"]
     assert "2 layers started anew: relu5_cls_pred_conv, relu5_loc_pred_conv" in capsys.readouterr().out
+
+
+def test_default_boxes_of_ones_own_stay_with_another_input(trainer, trained):
+    """Sizes are parts of the image; only the boxes' distance follows from the input."""
+    sizes = ("--anchor-sizes", "0.1;0.2,0.3;0.4,0.5;0.7", "--anchor-variances", "0.2,0.4")
+    assert trainer.new("own", *sizes, "--end-epoch", "1") == 0
+    assert tune(trainer, trainer.prefix("own"), *STILL, "--data-shape", "96") == 0
+    assert tune(trainer, trained, *STILL, "--data-shape", "96", name="plain") == 0
+    own, anchors, plain = (trainer.card(name).anchors for name in ("own", "tuned", "plain"))
+    assert report_of(trainer)["anew"] == []
+    assert anchors == replace(own, steps=plain.steps)
+    assert anchors.steps != own.steps
 
 
 def test_usual_rate_is_a_third_of_that_from_random_weights(trainer, trained):
@@ -362,6 +375,61 @@ def test_graph_that_nobody_can_build_keeps_its_default_boxes_and_layers(trainer,
         assert f"{flag[0]}: the network of {bare}:2 is not known here" in line
 
 
+def test_converted_model_whose_boxes_are_fixed_is_refused(trainer, trained, capsys):
+    write_card(trained, replace(trainer.card("run"), network="", anchors=FixedAnchors(10)))
+    line = refused(trainer, capsys, "--finetune", trained)
+    assert "its default boxes are fixed in the graph, which cannot be trained: give a --network" in line
+    assert f"--pretrained {trained} for --finetune" in line
+
+
+OWN_NETWORK = """
+import mxnet as mx
+
+
+def net(data):
+    maps = []
+    for number in range(3):
+        layer = mx.sym.Convolution(
+            data, num_filter=8, kernel=(3, 3), stride=(2, 2), pad=(1, 1), name=f"own{number}"
+        )
+        data = mx.sym.Activation(layer, act_type="relu", name=f"own{number}_relu")
+        maps.append(data)
+    return maps[1:]
+"""
+
+
+@pytest.fixture
+def moved(trainer):
+    """A detector on a network of a Python file that is now called otherwise: (prefix, the file)."""
+    before, now = trainer.folder / "before.py", trainer.folder / "now.py"
+    before.write_text(OWN_NETWORK)
+    flags = ("--network", str(before), "--train-path", str(trainer.records.train), "--data-shape", "64,96")
+    assert trainer.run(*flags, *SMALL, "--end-epoch", "1", "--prefix", trainer.prefix("own")) == 0
+    before.rename(now)
+    return trainer.prefix("own"), str(now)
+
+
+def test_network_whose_file_was_moved_is_named_by_its_new_path(trainer, moved, capsys):
+    source, file = moved
+    flags = ("--anchor-clip", *STILL)
+    line = refused(trainer, capsys, "--finetune", source, *flags)
+    assert "leave the flag out, or name the network by --network" in line
+    assert tune(trainer, source, *flags, "--network", file) == 0
+    assert (trainer.card("tuned").network, trainer.card("tuned").anchors.clip) == (file, True)
+    assert report_of(trainer)["anew"] == []
+    assert report_of(trainer)["dropped"] == ["disc", "ring", "star"]
+
+
+def test_network_that_is_named_for_an_unknown_one_is_held_to_it(trainer, moved, capsys):
+    source, _ = moved
+    for card in (trainer.card("own"), replace(trainer.card("own"), network="")):  # "": imported detectors
+        write_card(source, card)
+        line = refused(trainer, capsys, "--finetune", source, "--network", "ssd77")
+        assert "did you mean ssd7?" in line
+        line = refused(trainer, capsys, "--finetune", source, "--network", "ssd7")
+        assert "no weight of its backbone fits the network ssd7" in line
+
+
 # ---- a run that goes on, and what it ends with
 
 
@@ -381,6 +449,8 @@ def test_resumed_run_keeps_its_source(trainer, trained, finished, capsys):
     shutil.copytree(finished, trainer.folder / "other")
     assert trainer.resume("tuned", "--end-epoch", "2", "--finetune", trainer.prefix("other")) == 2
     assert f"a resumed run keeps its own ({trained}:" in capsys.readouterr().err
+    assert trainer.resume("tuned", "--end-epoch", "2", "--reset-heads") == 2
+    assert "--reset-heads True: a resumed run keeps its own" in capsys.readouterr().err
 
 
 def test_tuned_detector_is_no_worse_than_one_whose_heads_start_anew(trainer, trained):

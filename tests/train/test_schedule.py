@@ -78,7 +78,8 @@ def test_settings_give_epochs_and_the_schedule_counts_updates():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "step"}, "--lr-schedule step: expected one of multi-step, cosine, constant, plateau"),
+        ({"kind": "often"}, "--lr-schedule often: no such schedule; there are: multi-step, cosine, constant"),
+        ({"kind": "cosin"}, r"--lr-schedule cosin: no such schedule; did you mean cosine\?"),
         ({"base": 0.0}, "--lr 0.0: expected a number above 0"),
         ({"base": float("nan")}, "--lr nan"),
         ({"base": float("inf")}, "--lr inf"),
