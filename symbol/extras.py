@@ -35,18 +35,33 @@ def plain(data, name: str, *, filters: int, stride: int, pad: int, side: int = 3
     return _convolution(body, filters, side, stride, pad, f"{name}_conv_{side}x{side}")
 
 
-def _convolution(data, filters: int, side: int, stride: int, pad: int, name: str):
-    """Return convolution and ReLU."""
+def biased_convolution(data, filters: int, side: int, stride: int, pad: int, *, names: tuple[str, str]):
+    """Return convolution with a new bias, and ReLU.
+
+    Args:
+        data: (B, C, h, w).
+        filters: of the convolution.
+        side: of its kernel.
+        stride: in both directions.
+        pad: on every side.
+        names: of the convolution and of the ReLU.
+    """
+    convolution, relu = names
     body = mx.sym.Convolution(
         data,
-        bias=new_bias(f"{name}_conv_bias"),
+        bias=new_bias(f"{convolution}_bias"),
         num_filter=filters,
         kernel=(side, side),
         stride=(stride, stride),
         pad=(pad, pad),
-        name=f"{name}_conv",
+        name=convolution,
     )
-    return mx.sym.Activation(body, act_type="relu", name=f"{name}_relu")
+    return mx.sym.Activation(body, act_type="relu", name=relu)
+
+
+def _convolution(data, filters: int, side: int, stride: int, pad: int, name: str):
+    """Return {name}_conv and {name}_relu."""
+    return biased_convolution(data, filters, side, stride, pad, names=(f"{name}_conv", f"{name}_relu"))
 
 
 def plain_bn(data, name: str, *, middle: int, filters: int, stride: int):

@@ -5,8 +5,7 @@ Used like those of symbol/extras.py, which name the blocks by their feature map 
 Source: mxnet-ssd symbol/legacy_vgg16_ssd_300.py and legacy_vgg16_ssd_512.py; SSD paper, figure 2.
 """
 
-from common.mx import mx
-from symbol.extras import new_bias
+from symbol.extras import biased_convolution
 
 
 def numbered(data, name: str, *, filters: int, stride: int, pad: int, side: int = 3):
@@ -24,19 +23,5 @@ def numbered(data, name: str, *, filters: int, stride: int, pad: int, side: int 
         reluN_2: (B, filters, h', w').
     """
     number = name[len("conv") :]
-    body = _convolution(data, filters // 2, 1, 1, 0, f"{number}_1")
-    return _convolution(body, filters, side, stride, pad, f"{number}_2")
-
-
-def _convolution(data, filters: int, side: int, stride: int, pad: int, number: str):
-    """Return convolution and ReLU."""
-    body = mx.sym.Convolution(
-        data,
-        bias=new_bias(f"conv{number}_bias"),
-        num_filter=filters,
-        kernel=(side, side),
-        stride=(stride, stride),
-        pad=(pad, pad),
-        name=f"conv{number}",
-    )
-    return mx.sym.Activation(body, act_type="relu", name=f"relu{number}")
+    body = biased_convolution(data, filters // 2, 1, 1, 0, names=(f"conv{number}_1", f"relu{number}_1"))
+    return biased_convolution(body, filters, side, stride, pad, names=(f"conv{number}_2", f"relu{number}_2"))

@@ -84,6 +84,27 @@ def convolution(
     )
 
 
+def bare_convolution(data, filters: int, side: int, stride: int, name: str):
+    """Return a padded convolution without bias whose weights start as the project's usual ones.
+
+    Args:
+        data: (B, C, h, w).
+        filters: output channels.
+        side: of the kernel, odd.
+        stride: in both directions.
+        name: of the layer.
+    """
+    return mx.sym.Convolution(
+        data,
+        num_filter=filters,
+        kernel=(side, side),
+        stride=(stride, stride),
+        pad=(side // 2, side // 2),
+        no_bias=True,
+        name=name,
+    )
+
+
 def normalised(data, name: str, *, act: str, **shape: int):
     """Return convolution, BatchNorm and activation: {name}_conv, {name}_bn, {name}_{act}.
 

@@ -7,6 +7,7 @@ The feature maps are a stage's last concatenation as it is, before BatchNorm and
 from __future__ import annotations
 
 from common.mx import mx
+from symbol.layers import bare_convolution
 
 
 def backbone(data, *, units: tuple[int, ...], growth: int):
@@ -40,32 +41,20 @@ def _active(data, name: str, number: str, *, fix_gamma: bool = False):
     return mx.sym.Activation(body, act_type="relu", name=f"{name}relu{number}")
 
 
-def _convolution(data, filters: int, side: int, stride: int, name: str):
-    return mx.sym.Convolution(
-        data,
-        num_filter=filters,
-        kernel=(side, side),
-        stride=(stride, stride),
-        pad=(side // 2, side // 2),
-        no_bias=True,
-        name=name,
-    )
-
-
 def _stem(data, filters: int):
     """Return the 7x7 convolution and pooling: (B, 3, H, W) -> (B, filters, H/4, W/4)."""
     body = mx.sym.BatchNorm(data, fix_gamma=True, eps=2e-5, momentum=0.9, name="bn_data")
-    body = _active(_convolution(body, filters, 7, 2, "conv0"), "", "0")
+    body = _active(bare_convolution(body, filters, 7, 2, "conv0"), "", "0")
     return mx.sym.Pooling(body, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max", name="pool0")
 
 
 def _unit(data, growth: int, name: str):
     """Return a unit's new maps: 1x1 to four times the growth, 3x3 to the growth."""
-    body = _convolution(_active(data, f"{name}_", "1"), 4 * growth, 1, 1, f"{name}_conv1")
-    return _convolution(_active(body, f"{name}_", "2"), growth, 3, 1, f"{name}_conv2")
+    body = bare_convolution(_active(data, f"{name}_", "1"), 4 * growth, 1, 1, f"{name}_conv1")
+    return bare_convolution(_active(body, f"{name}_", "2"), growth, 3, 1, f"{name}_conv2")
 
 
 def _transition(data, filters: int, name: str):
     """Return a 1x1 convolution and average pooling: (B, C, h, w) -> (B, filters, h // 2, w // 2)."""
-    body = _convolution(_active(data, f"{name}_", "1"), filters, 1, 1, f"{name}_conv1")
+    body = bare_convolution(_active(data, f"{name}_", "1"), filters, 1, 1, f"{name}_conv1")
     return mx.sym.Pooling(body, kernel=(2, 2), stride=(2, 2), pool_type="avg", name=f"{name}_pool1")

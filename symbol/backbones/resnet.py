@@ -8,6 +8,7 @@ and was right for the first network of a process only; here it is explicit. The 
 from __future__ import annotations
 
 from common.mx import mx
+from symbol.layers import bare_convolution
 
 # Units of the four stages.
 UNITS = {
@@ -43,7 +44,7 @@ def backbone(data, *, num_layers: int):
             name = f"stage{stage}_unit{unit}"
             first = _active(body, name, 1)
             # The first unit of every stage has a convolution in its shortcut, also where the shapes are equal.
-            shortcut = _convolution(first, filters, 1, stride, f"{name}_sc") if unit == 1 else body
+            shortcut = bare_convolution(first, filters, 1, stride, f"{name}_sc") if unit == 1 else body
             body = mx.sym.elemwise_add(
                 unit_body(first, filters, stride, name), shortcut, name=f"_plus{count}"
             )
@@ -61,34 +62,22 @@ def _active(data, name: str, number: int):
     return mx.sym.Activation(body, act_type="relu", name=f"{name}_relu{number}")
 
 
-def _convolution(data, filters: int, side: int, stride: int, name: str):
-    return mx.sym.Convolution(
-        data,
-        num_filter=filters,
-        kernel=(side, side),
-        stride=(stride, stride),
-        pad=(side // 2, side // 2),
-        no_bias=True,
-        name=name,
-    )
-
-
 def _stem(data):
     """Return the 7x7 convolution and pooling: (B, 3, H, W) -> (B, 64, H/4, W/4)."""
     body = _normalise(data, "bn_data", fix_gamma=True)
-    body = _convolution(body, 64, 7, 2, "conv0")
+    body = bare_convolution(body, 64, 7, 2, "conv0")
     body = mx.sym.Activation(_normalise(body, "bn0"), act_type="relu", name="relu0")
     return mx.sym.Pooling(body, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="max", name="pooling0")
 
 
 def _bottleneck(first, filters: int, stride: int, name: str):
     """Return a bottleneck without its shortcut: 1x1 to a quarter of the filters, 3x3, 1x1."""
-    body = _convolution(first, filters // 4, 1, 1, f"{name}_conv1")
-    body = _convolution(_active(body, name, 2), filters // 4, 3, stride, f"{name}_conv2")
-    return _convolution(_active(body, name, 3), filters, 1, 1, f"{name}_conv3")
+    body = bare_convolution(first, filters // 4, 1, 1, f"{name}_conv1")
+    body = bare_convolution(_active(body, name, 2), filters // 4, 3, stride, f"{name}_conv2")
+    return bare_convolution(_active(body, name, 3), filters, 1, 1, f"{name}_conv3")
 
 
 def _basic(first, filters: int, stride: int, name: str):
     """Return a basic unit without its shortcut: two 3x3 convolutions."""
-    body = _convolution(first, filters, 3, stride, f"{name}_conv1")
-    return _convolution(_active(body, name, 2), filters, 3, 1, f"{name}_conv2")
+    body = bare_convolution(first, filters, 3, stride, f"{name}_conv1")
+    return bare_convolution(_active(body, name, 2), filters, 3, 1, f"{name}_conv2")
