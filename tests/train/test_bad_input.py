@@ -36,7 +36,7 @@ def refused(run, capfd, *expected):
         (("--augment", "sdd"), "--augment sdd: no such recipe; did you mean ssd"),
         (("--max-zoom-out", "0.5"), "--max-zoom-out is 0.5, expected 1"),
         (("--optimizer", "ftrl"), "--optimizer ftrl: no such optimiser"),
-        (("--lr-schedule", "cos"), "--lr-schedule cos: expected one of"),
+        (("--lr-schedule", "cos"), "--lr-schedule cos: no such schedule; did you mean cosine?"),
         (("--data-shape", "100000"), "32 to 8192 each"),
         (("--anchor-sizes", "30,60;90;120;180"), "found 180, expected sides relative to the image's height"),
         (("--batch-size", "1000"), "images, expected that many at most"),
