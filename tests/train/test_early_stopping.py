@@ -198,7 +198,7 @@ def test_flag_without_effect_is_told(trainer):
         (("--loc-weight", "-1"), "--loc-weight is -1.0, expected a number of 0 or more"),
         (("--early-stopping", "-3"), "--early-stopping -3: expected a whole number of at least 0"),
         (("--lr-schedule", "plateau", "--min-lr", "5"), "--min-lr 5.0: expected 0.02 at most"),
-        (("--lr-schedule", "platau"), "--lr-schedule platau: expected one of"),
+        (("--lr-schedule", "platau"), "--lr-schedule platau: no such schedule; did you mean plateau?"),
     ],
 )
 def test_impossible_flag_is_refused_in_one_line_before_anything_is_written(trainer, capsys, flags, message):
