@@ -39,9 +39,10 @@ def heads(config: NetworkConfig):
     Raises:
         ConfigError: the input is too small for the network, or a name stands twice.
     """
-    maps = feature_maps(config)
+    layers = features(config)
+    maps = _maps_of(config, layers)
     locations, classes, anchors = [], [], []
-    for index, (layer, feature) in enumerate(zip(features(config), config.features)):
+    for index, (layer, feature) in enumerate(zip(layers, config.features)):
         name, (channels, *cells) = layer.name, maps[index]
         layer = _normalised(layer, feature, name, channels)
         per_cell = config.anchors.per_cell()[index]
@@ -109,7 +110,12 @@ def feature_maps(config: NetworkConfig) -> list[tuple[int, int, int]]:
     Raises:
         ConfigError: the input is too small; the message names the layer that it does not fill and what would do.
     """
-    symbol = mx.sym.Group(features(config))
+    return _maps_of(config, features(config))
+
+
+def _maps_of(config: NetworkConfig, layers: list) -> list[tuple[int, int, int]]:
+    """Return (channels, height, width) of the feature maps that were built."""
+    symbol = mx.sym.Group(layers)
     try:
         return _shapes_at(symbol, config.data_shape)
     except mx.base.MXNetError as error:

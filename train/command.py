@@ -35,9 +35,7 @@ from train.loop import Interrupted, Run
 from train.monitor import LogSink, Monitor
 from train.network_flags import chosen_shape
 from train.observers import Observer
-from train.parts import (
-    described_rates,
-)
+from train.parts import described_rates
 from train.pictures import RunPictures
 from train.plan import Plan, plan_new, plan_resume, training_entry
 from train.progress import Progress
@@ -191,7 +189,7 @@ def _make_run(
     _describe_rate(plan, progress)
     bar = _make_bar(watched.batches(batches.batches_per_epoch))
     observers.append(RunPictures(results.path, card))
-    inside = (
+    return Run(
         settings,
         schedule,
         batches,
@@ -202,8 +200,9 @@ def _make_run(
         validation,
         bar,
         observers,
+        progress,
+        workers,
     )
-    return Run(*inside, progress, workers)
 
 
 def _make_observers(

@@ -65,15 +65,13 @@ def _base(
     network: str, shorter_side: int, from_layers: tuple[str, ...] = (), extra_layers: int | None = None
 ) -> Base:
     if outside.is_outside(network):
-        base = _outside_base(network, from_layers, extra_layers)
-    else:
-        backbone = partial(gluon_network.backbone, network=network)
-        layers = from_layers or gluon_network.feature_layers(network, shorter_side)
-        source = f"Gluon model zoo {network[len(gluon_network.PREFIX) :]}"
-        # The paper's conv4_3: without normalising layers its values are far larger than those of the maps above.
-        norm = "none" if has_normalisation(backbone(mx.sym.Variable("data"))) else "l2"
-        base = Base(network, backbone, layers, source, norm=norm, extras=extra_layers)
-    return base
+        return _outside_base(network, from_layers, extra_layers)
+    backbone = partial(gluon_network.backbone, network=network)
+    layers = from_layers or gluon_network.feature_layers(network, shorter_side)
+    source = f"Gluon model zoo {network[len(gluon_network.PREFIX) :]}"
+    # The paper's conv4_3: without normalising layers its values are far larger than those of the maps above.
+    norm = "none" if has_normalisation(backbone(mx.sym.Variable("data"))) else "l2"
+    return Base(network, backbone, layers, source, norm=norm, extras=extra_layers)
 
 
 def _outside_base(network: str, from_layers: tuple[str, ...], extra_layers: int | None) -> Base:
