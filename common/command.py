@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from common.errors import ConfigError, SSDError, did_you_mean
 
 _LARGEST_SIDE = 8192  # pixels of a network's input
+RUNTIME_LOG = "runtime"  # where it is told what computes (common/mx.py)
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 
 
@@ -39,6 +40,7 @@ class CommandParser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.add_argument("--debug", action="store_true", help="on an error show where in the code it arose")
+        self.add_argument("--verbose", action="store_true", help="say which engine and threads compute")
 
     def parse_args(self, args=None, namespace=None):
         """Parse a command line; an unknown flag is an error that names the closest one."""
@@ -185,6 +187,7 @@ def command(function: Callable[..., int]) -> Callable[..., int]:
     @functools.wraps(function)
     def main(argv: Sequence[str] | None = None) -> int:
         argv = list(sys.argv[1:] if argv is None else argv)
+        logging.getLogger(RUNTIME_LOG).setLevel(logging.INFO if "--verbose" in argv else logging.WARNING)
         try:
             return function(argv) or 0
         except SSDError as error:

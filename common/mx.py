@@ -6,15 +6,23 @@ MXNet 1.9.1 still uses and chooses the number of threads; where a library is mis
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
+import io
+import logging
 import os
+from collections.abc import Iterator
 from types import ModuleType
 
 import numpy as np
 
 from common import threads
 from common.errors import DependencyError
+
+log = logging.getLogger("runtime")  # common.command.RUNTIME_LOG
+
+THREADED = "ThreadedEnginePerDevice"  # MXNet's engine where nobody chooses another
 
 # numpy 1.24 removed these; MXNet 1.9.1, gluoncv and mxboard still use them.
 _NUMPY_ALIASES = {"bool": bool, "int": int, "float": float, "object": object, "complex": complex, "str": str}
@@ -104,6 +112,7 @@ def _import(library: str, wheel: str) -> ModuleType:
 os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
 restore_numpy_aliases()
 num_threads = threads.choose_threads()
+threads.choose_spinning()
 cv2 = _import("cv2", "'opencv-python-headless<4.12'")
 mx = _import("mxnet", "mxnet==1.9.1")
 
@@ -136,3 +145,27 @@ def contexts(gpus: str | None, *, cpu: bool = False) -> list:
                 " leave the flag out to use what there is, or give --cpu; NVIDIA GPUs need the mxnet-cu112 wheel"
             )
     return [mx.gpu(int(number)) for number in numbers]
+
+
+def tell_runtime(devices: list, engine: str) -> None:
+    """Log what computes, for `--verbose`.
+
+    Args:
+        devices: contexts.
+        engine: MXNet's name of its engine, where MXNET_ENGINE_TYPE does not say another.
+    """
+    log.info(
+        "MXNet %s on %s, %d threads (OMP_NUM_THREADS), engine %s, a waiting thread spins %s times (GOMP_SPINCOUNT)",
+        mx.__version__,
+        ", ".join(map(str, devices)),
+        num_threads,
+        os.environ.get("MXNET_ENGINE_TYPE", engine),
+        os.environ.get("GOMP_SPINCOUNT", f"as OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY')} says,"),
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what Python prints while the block runs: MXNet prints a graph's arguments before it raises."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield

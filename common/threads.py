@@ -2,6 +2,10 @@
 
 MXNet takes half of the processors it sees, in the belief that they are hyper-threads; on machines
 without hyper-threads, in containers and in virtual machines that halves its speed. Read before MXNet is imported.
+
+And how long a thread that waits for the others of its team keeps its core busy. GNU's OpenMP spins for milliseconds by
+default: on a machine that does anything else besides, threads then spin in wait for one that cannot run, and a network
+takes up to 40 times as long (docs/performance.md). A short wait costs nothing that can be measured on an idle one.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from pathlib import Path
 CPU_ROOT = Path("/sys/devices/system/cpu")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 PROCESS_CGROUPS = Path("/proc/self/cgroup")
+SPINS = "1000"  # some microseconds; as many as libgomp itself takes where it has more threads than cores
 
 
 def allowed_processors() -> list[int]:
@@ -98,3 +103,13 @@ def choose_threads(environment: dict | os._Environ = os.environ) -> int:
         return int(given)
     environment["OMP_NUM_THREADS"] = str(usable_cores())
     return int(environment["OMP_NUM_THREADS"])
+
+
+def choose_spinning(environment: dict | os._Environ = os.environ) -> None:
+    """Set GOMP_SPINCOUNT to a short wait unless the user has chosen how threads wait.
+
+    Args:
+        environment: the environment to read and to write, os.environ outside tests.
+    """
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(environment):
+        environment["GOMP_SPINCOUNT"] = SPINS

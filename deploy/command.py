@@ -1,18 +1,24 @@
 """deploy.py: takes the loss layers off a checkpoint, puts the detection tail on, writes PREFIX-deploy with its card.
 
-With --onnx the same becomes one ONNX file, PREFIX.onnx.
-Works on the graph alone, without the Python code that built the network. Nothing that changes results is folded in.
+With --onnx the same becomes one ONNX file, PREFIX.onnx; with --quantize int8 a detector that computes in int8,
+PREFIX-deploy-int8. Works on the graph alone, without the Python code that built the network. The graph is made faster
+(model/optimize.py) unless --no-optimize says otherwise; what comes out is held to the plain graph first.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 from pathlib import Path
+
+import numpy as np
 
 from common.command import CommandParser, add_switch, command, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
 from common.settings import with_flags
+from deploy.quantize import prepare_process, quantize_detector
+from deploy.quantize_flags import add_quantize_flags, quantize_settings
 from detect.flags import DETECTION_FLAGS, add_mean_flags, find_prefix, stated_mean
 from model.card import DEPLOYED, Card
 from model.deployed import refuse_foreign, write_detector
@@ -20,9 +26,15 @@ from model.graph import inference_symbol, keep_used, num_classes_of
 from model.old_files import completed
 from model.onnx_export import refuse_foreign_file, refuse_quantised, write_onnx
 from model.onnx_file import FLOAT, INSIDE, OUTSIDE, SUFFIX, UINT8, ExportSettings, is_onnx
+from model.optimize import largest_difference, optimize
 from model.parameters import check_fit
+from model.quantize_graph import is_quantised
 from model.saved import SavedDetector, load, params_path, require_card, symbol_path
 from symbol.presets import network_names
+
+log = logging.getLogger(__name__)
+
+_MOST_DIFFERENCE = 1e-4  # of the heads, relative, between the plain graph and the faster one
 
 
 def build_parser() -> CommandParser:
@@ -41,9 +53,18 @@ def build_parser() -> CommandParser:
     source.add_argument(
         "--out",
         metavar="PREFIX",
-        help="where to write (default PREFIX-deploy); with --onnx a file (default PREFIX.onnx)",
+        help="where to write (default PREFIX-deploy, with --quantize PREFIX-deploy-int8); with --onnx a file (default"
+        " PREFIX.onnx)",
+    )
+    add_switch(
+        source,
+        "--optimize",
+        default=True,
+        help="make the graph faster, with equal results: BatchNorm folded, heads merged, default boxes a constant"
+        " (default True; an ONNX file is made from the plain graph)",
     )
     _add_onnx_flags(parser)
+    add_quantize_flags(parser)
     bare = parser.add_argument_group("for files without a card (mxnet-ssd's own)")
     bare.add_argument("--network", metavar="NAME", help=", ".join(network_names()))
     bare.add_argument(
@@ -91,15 +112,20 @@ def main(argv: list[str] | None = None) -> int:
 
     Args:
         argv: flags, those of the process where None.
+
+    Returns:
+        1 where --quantize finds nothing that keeps the mAP, else 0.
     """
     args = build_parser().parse_args(argv)
-    settings = _onnx_settings(args)
+    settings, quantising = _onnx_settings(args), quantize_settings(args)
+    if quantising:
+        prepare_process(args.quantize)
     prefix = find_prefix(args)
     if is_onnx(prefix):
         raise ConfigError(f"--prefix {prefix}: is an ONNX file: give the prefix that it was made from")
     saved = completed(load(prefix, args.epoch, need_graph=False), _stated(args))
     card = _card(args, saved)
-    out = args.out or (f"{prefix}{SUFFIX}" if settings else f"{prefix}-deploy")
+    out = args.out or _default_out(prefix, args)
     if is_onnx(out) and not settings:
         raise ConfigError(f"--out {out}: is the name of an ONNX file: give --onnx too, or another prefix")
     if settings:
@@ -111,9 +137,24 @@ def main(argv: list[str] | None = None) -> int:
     if settings:
         write_onnx(SavedDetector(prefix, saved.epoch, symbol, *params, saved.card), card, out, settings)
     else:
+        if args.optimize:
+            symbol, params = optimized(symbol, params, card, prefix)
+        if quantising:
+            plain = SavedDetector(prefix, saved.epoch, symbol, *params, card)
+            made = quantize_detector(args, plain, quantising)
+            if made is None:
+                return 1
+            symbol, params, card = made.symbol, made.params, made.card
         _write(out, prefix, saved.epoch, symbol, params, card)
     print(_summary(out, prefix, saved.epoch, card, settings))
     return 0
+
+
+def _default_out(prefix: str, args: argparse.Namespace) -> str:
+    """Return where to write without --out."""
+    if args.onnx:
+        return f"{prefix}{SUFFIX}"
+    return f"{prefix}-deploy-{args.quantize}" if args.quantize else f"{prefix}-deploy"
 
 
 def _write(out: str, prefix: str, epoch: int, symbol, params: tuple[dict, dict], card: Card) -> None:
@@ -181,6 +222,31 @@ def deploy(saved: SavedDetector, card: Card) -> tuple:
     symbol = inference_symbol(saved.symbol, card.num_classes, card.anchors.variances, card.detection, name)
     params = keep_used(symbol, saved.arg_params, saved.aux_params)
     check_fit(symbol, *params, card.data_shape, str(params_path(saved.prefix, saved.epoch)))
+    return symbol, params
+
+
+def optimized(symbol, params: tuple[dict, dict], card: Card, prefix: str) -> tuple:
+    """Return a detector's graph made faster, and its parameters; the plain ones where the results would differ.
+
+    Args:
+        symbol: the inference graph.
+        params: (arg_params, aux_params).
+        card: what it is.
+        prefix: of the detector, for messages.
+    """
+    name = str(symbol_path(prefix))
+    if card.quantization or is_quantised(symbol):  # fused already
+        return symbol, params
+    faster = optimize(symbol, params, card.data_shape, name)
+    noise = np.random.default_rng(0).normal(0, 1, (2, 3, *card.data_shape))
+    batch = (64 * noise / np.array(card.std)[:, None, None]).astype(np.float32)
+    difference = largest_difference((symbol, params), (faster.symbol, faster.params), batch)
+    if difference <= _MOST_DIFFERENCE:
+        return faster.symbol, faster.params
+    log.warning(
+        f"{prefix}: the optimised graph differs from the plain one by {difference:g} of the largest prediction, more"
+        f" than {_MOST_DIFFERENCE:g}: the plain one is written, as with --no-optimize"
+    )
     return symbol, params
 
 

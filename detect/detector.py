@@ -20,14 +20,14 @@ import numpy as np
 from common.errors import CheckpointError, ConfigError, ImageError
 from common.mx import contexts, num_threads
 from common.structures import Detections
+from detect.engine import use_synchronous_engine
 from detect.executors import Executors
 from detect.graph import Plan, make_plan
-from detect.onnx_session import OnnxDetector, OnnxExecutors, OnnxPlan, load_onnx, make_onnx_plan
+from detect.load import load_any
+from detect.onnx_session import OnnxDetector, OnnxExecutors, OnnxPlan, make_onnx_plan
 from detect.pipeline import in_chunks, map_ahead
 from detect.preprocess import Source, load_pixels, network_input
-from detect.soft_nms import soft_nms
-from model.onnx_file import is_onnx
-from model.saved import SavedDetector, load
+from model.saved import SavedDetector
 
 _MOST_THREADS = 4  # that decode; more than the network can be fed with
 
@@ -40,8 +40,8 @@ class Result:
         index: of the image among the sources.
         pixels: (height, width, 3) uint8 RGB.
         detections: what was found, in pixels.
-        predictions: the heads' outputs for this image, loc_pred (4A,) and cls_pred (C+1, A); () where the graph does
-            not give them (ONNX, foreign graphs).
+        predictions: the heads' outputs for this image, loc_pred (4A,) and cls_pred (C+1, A); () where they were not
+            asked for, or the graph does not give them (ONNX, foreign graphs).
     """
 
     index: int
@@ -54,7 +54,8 @@ class Detector:
     """Finds objects in images.
 
     `detect` may be called from several threads, and answers them one after the other; `stream` belongs to one thread at
-    a time. Several Detectors in several threads compute at once.
+    a time. Several Detectors in several threads compute at once. The first one of a process that has not used MXNet
+    before chooses the engine that is fastest for inference (detect/engine.py).
 
     Args:
         prefix: of the saved detector, without "-symbol.json"; or an ONNX file that deploy.py wrote, "MODEL.onnx".
@@ -62,6 +63,7 @@ class Detector:
         context: a device or a list of devices that take batches in turn; None takes every GPU, else the CPU.
         batch_size: how many images are computed at once.
         providers: of onnxruntime, for an ONNX file, in order of preference; none takes CUDA where it is, and the CPU.
+        predictions: whether results carry the heads' outputs too.
         **settings: of the detection tail, in place of the card's (score_threshold, nms_threshold, nms_topk, keep_topk,
             nms_mode, force); or of the card (network, data_shape, class_names, mean, std), needed where there is none;
             or soft_nms_sigma, 0.5 for example, which puts soft-NMS in place of NMS (see detect/soft_nms.py).
@@ -81,17 +83,27 @@ class Detector:
         context=None,
         batch_size: int = 8,
         providers: Sequence[str] = (),
+        predictions: bool = False,
         **settings,
     ):
         providers = (providers,) if isinstance(providers, str) else tuple(providers)
+        self._predictions = predictions
+        use_synchronous_engine(_devices(context))
         self._open(load_any(prefix, epoch, providers), context, batch_size, settings)
 
     @classmethod
     def from_saved(
-        cls, saved: SavedDetector | OnnxDetector, *, context=None, batch_size: int = 8, **settings
+        cls,
+        saved: SavedDetector | OnnxDetector,
+        *,
+        context=None,
+        batch_size: int = 8,
+        predictions: bool = False,
+        **settings,
     ) -> Detector:
         """Make a Detector of a detector that is loaded already; arguments as for the class."""
         detector = cls.__new__(cls)
+        detector._predictions = predictions
         detector._open(saved, context, batch_size, settings)
         return detector
 
@@ -106,13 +118,9 @@ class Detector:
             self._scaling = (0.0,) * 3, (1.0,) * 3  # mean and std are inside
             return
         self._plan = plan = make_plan(saved, settings)
-        devices = list(context) if isinstance(context, (list, tuple)) else [context]
-        self._executors = Executors(
-            plan.symbol,
-            plan.params,
-            plan.card.data_shape,
-            contexts(None) if devices == [None] else devices,
-        )
+        if plan.card.quantization and any(device.device_type == "gpu" for device in _devices(context)):
+            raise ConfigError(f"{self.name}: is quantised, for CPUs: give --cpu, or the float detector")
+        self._executors = Executors(plan.symbol, plan.params, plan.card.data_shape, _devices(context))
         self._scaling = plan.card.mean, plan.card.std
 
     @property
@@ -133,7 +141,7 @@ class Detector:
     @property
     def soft_nms_sigma(self) -> float | None:
         """Of the soft-NMS that stands in place of NMS; None where there is none."""
-        return self._plan.soft_nms_sigma
+        return getattr(self._plan.reader, "soft_nms_sigma", None)
 
     def set_params(self, arg_params: dict, aux_params: dict) -> None:
         """Go on with other parameters of the same network; training's validation does this after each epoch.
@@ -194,10 +202,11 @@ class Detector:
             CheckpointError: the network gives values that are not finite.
         """
         batch_size = batch_size or self.batch_size
+        alone = isinstance(sources, (list, tuple)) and len(sources) == 1  # nothing to be done meanwhile
         prepared = map_ahead(
             self._prepare,
             enumerate(sources),
-            threads=min(num_threads, _MOST_THREADS),
+            threads=0 if alone else min(num_threads, _MOST_THREADS),
             ahead=batch_size + _MOST_THREADS,
         )
         # Closed here where an error ends it: left to the garbage collector it would wait for its threads in any thread.
@@ -208,9 +217,8 @@ class Detector:
         """Yield the Results of what was prepared, keeping every device busy."""
         pending, size = deque(), 0
         for turn, chunk in enumerate(in_chunks(usable, batch_size)):
-            size = size or len(
-                chunk
-            )  # only the last chunk can be shorter; it is padded, which binds nothing new
+            # Only the last chunk can be shorter; it is padded, which binds nothing new.
+            size = size or len(chunk)
             device = turn % len(self._executors.devices)
             if len(pending) == len(self._executors.devices):
                 yield from self._finish(*pending.popleft())
@@ -229,6 +237,8 @@ class Detector:
 
     def _start(self, chunk: list[tuple], size: int, device: int) -> list:
         """Begin to compute a chunk, padded with zeros to `size` images."""
+        if size == 1:
+            return self._executors.start(chunk[0][2][None], device)
         inputs = np.zeros((size, 3, *self.card.data_shape), np.float32)
         for row, (_, _, planes) in zip(inputs, chunk):
             row[...] = planes
@@ -236,51 +246,23 @@ class Detector:
 
     def _finish(self, chunk: list[tuple], outputs: list) -> Iterator[Result]:
         """Wait for a chunk's outputs and yield its Results."""
-        rows, *predictions = map(_as_numpy, outputs)
+        answer = self._plan.reader.read(outputs)
         for position, (index, pixels, _) in enumerate(chunk):
-            if not all(np.isfinite(values[position]).all() for values in predictions):
+            if not answer.is_finite(position):
                 raise CheckpointError(
                     f"{self.name}: the network gives values that are not finite on image {index}: its"
                     " parameters are damaged, or training diverged: take another epoch, or train"
                     " with a smaller --lr"
                 )
-            found = Detections.from_rows(self._suppressed(rows[position]), self.class_names)
-            raw = tuple(values[position] for values in predictions)
-            yield Result(index, pixels, found.in_pixels(pixels.shape[1], pixels.shape[0]), raw)
-
-    def _suppressed(self, rows: np.ndarray) -> np.ndarray:
-        """Return the detections among an image's rows (K, 6): all of them, but for soft-NMS, which is not in graphs."""
-        if self.soft_nms_sigma is None:
-            return rows
-        tail = self.card.detection
-        limits = {"score_threshold": tail.score_threshold, "keep_topk": tail.keep_topk, "force": tail.force}
-        return soft_nms(rows, sigma=self.soft_nms_sigma, **limits)
+            found = Detections.from_rows(answer.rows(position), self.class_names)
+            found = found.in_pixels(pixels.shape[1], pixels.shape[0])
+            yield Result(index, pixels, found, answer.predictions(position) if self._predictions else ())
 
 
-def load_any(
-    prefix: str | os.PathLike, epoch: str | int | None = None, providers: tuple[str, ...] = ()
-) -> SavedDetector | OnnxDetector:
-    """Load a detector of either kind.
-
-    Args:
-        prefix: of MXNet's files, or an ONNX file.
-        epoch: "best", "last", a number, or None for best, else last.
-        providers: of onnxruntime, for an ONNX file.
-
-    Raises:
-        CheckpointError: a file is missing, damaged or something else.
-        ConfigError: providers are given and it is no ONNX file, or one is not there.
-    """
-    if is_onnx(prefix):
-        return load_onnx(prefix, epoch, providers)
-    if providers:
-        raise ConfigError(f"providers are for ONNX files, and {prefix} is none: leave them out")
-    return load(prefix, epoch, need_graph=False)
-
-
-def _as_numpy(output) -> np.ndarray:
-    """Wait for an output of MXNet's; those of onnxruntime are there."""
-    return output if isinstance(output, np.ndarray) else output.asnumpy()
+def _devices(context) -> list:
+    """Return the devices that a Detector's argument means."""
+    devices = list(context) if isinstance(context, (list, tuple)) else [context]
+    return contexts(None) if devices == [None] else devices
 
 
 def _usable(prepared: Iterable[tuple], on_error: Callable | None) -> Iterator[tuple]:
@@ -296,5 +278,4 @@ def _usable(prepared: Iterable[tuple], on_error: Callable | None) -> Iterator[tu
 
 def _normalised(found: Detections) -> Detections:
     """Return detections in pixels with boxes relative to the image."""
-    scale = np.array([*found.size, *found.size], np.float32)
-    return dataclasses.replace(found, boxes=found.boxes / scale, size=None)
+    return dataclasses.replace(found, boxes=found.boxes / np.array(found.size * 2, np.float32), size=None)

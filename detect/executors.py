@@ -42,7 +42,9 @@ class Executors:
         Returns:
             The outputs, NDArrays; valid until the next batch of that size is begun on that device.
         """
-        return self._executor(len(inputs), device).forward(is_train=False, data=mx.nd.array(inputs))
+        executor = self._executor(len(inputs), device)
+        executor.arg_dict["data"][:] = inputs
+        return executor.forward(is_train=False)
 
     def _executor(self, batch_size: int, device: int):
         key = (batch_size, device)

@@ -15,8 +15,9 @@ from common.command import add_switch, parse_shape, read_class_names
 from common.errors import CheckpointError, ConfigError
 from common.mx import contexts
 from common.settings import naming_flags, stated
-from detect.detector import Detector, load_any
+from detect.detector import Detector
 from detect.engine import use_synchronous_engine
+from detect.load import load_any
 from detect.onnx_session import OnnxDetector
 from detect.soft_nms import DEFAULT_SIGMA
 from detect.thresholds import read_thresholds

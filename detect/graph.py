@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from common.errors import CheckpointError, ConfigError, did_you_mean
 from common.mx import mx
+from detect.answers import OpenGraph, Rows
+from detect.tail import Tail, applies_to
 from model.card import Card
 from model.graph import (
+    anchors_of,
     check_detects,
     detects,
     has_heads,
@@ -24,9 +27,10 @@ from model.graph import (
     num_classes_of,
 )
 from model.old_files import completed
+from model.optimize import has_constant_boxes
 from model.parameters import check_fit
 from model.saved import SavedDetector, require_card
-from symbol.detection import DetectionConfig, candidates_symbol
+from symbol.detection import DetectionConfig, candidates_symbol, open_symbol
 
 DETECTION_SETTINGS = tuple(f.name for f in dataclasses.fields(DetectionConfig))
 CARD_SETTINGS = ("network", "data_shape", "class_names", "mean", "std")
@@ -38,19 +42,20 @@ class Plan:
     """What a Detector runs.
 
     Attributes:
-        symbol: data (B, 3, H, W) -> detection (B, K, 6), and where the graph has heads loc_pred and cls_pred too: a
-            NaN score gives no detection and no error, and a NaN box comes out as a box, so only the heads tell.
+        symbol: data (B, 3, H, W) -> what `reader` takes: `symbol.detection.open_symbol`, or detection (B, K, 6), and
+            where the graph has heads loc_pred and cls_pred too: a NaN score gives no detection and no error, and a NaN
+            box comes out as a box, so only the heads tell.
         params: (arg_params, aux_params) that the symbol uses.
         card: with all settings in it.
         name: of the detector, for messages.
-        soft_nms_sigma: of the soft-NMS that the graph's rows, candidates then, still need; None for none.
+        reader: what finds the detections in the graph's outputs.
     """
 
     symbol: object
     params: tuple[dict, dict]
     card: Card
     name: str
-    soft_nms_sigma: float | None = None
+    reader: Rows | OpenGraph
 
 
 def make_plan(saved: SavedDetector, settings: dict) -> Plan:
@@ -68,16 +73,26 @@ def make_plan(saved: SavedDetector, settings: dict) -> Plan:
     settings = {name: value for name, value in settings.items() if value is not None}
     check_known(settings)
     name = f"{saved.prefix or 'detector'}, epoch {saved.epoch}"
+    told = saved.card is not None  # else a tail in the graph may be any
     saved = completed(saved, card_settings(settings))
     check_detects(saved.symbol, name)
     card = _card(saved, card_settings(settings), name)
+    _check_size(saved, card, name)
     changes = {key: value for key, value in settings.items() if key in DETECTION_SETTINGS}
     card = dataclasses.replace(card, detection=dataclasses.replace(card.detection, **changes))
     sigma = soft_nms_sigma(settings)
-    symbol = _graph(saved, card, name, changed=bool(changes), soft=sigma is not None)
+    free = told or changes or is_training(saved.symbol) or not detects(saved.symbol)
+    if sigma is None and free and has_heads(saved.symbol) and applies_to(card.detection, card.num_classes):
+        boxes = anchors_of(saved.symbol, saved.arg_params, card.data_shape, name)
+        reader = OpenGraph(Tail(card.detection, card.anchors.variances, boxes))
+        loc_pred, cls_pred, _ = heads(saved.symbol, name)
+        symbol = open_symbol(loc_pred, cls_pred)
+    else:
+        reader = Rows(card.detection, sigma)
+        symbol = _graph(saved, card, name, changed=bool(changes), soft=sigma is not None)
     params = keep_used(symbol, saved.arg_params, saved.aux_params)
     check_fit(symbol, *params, card.data_shape, name)
-    return Plan(symbol, params, card, name, sigma)
+    return Plan(symbol, params, card, name, reader)
 
 
 def soft_nms_sigma(settings: dict) -> float | None:
@@ -137,6 +152,16 @@ def _card(saved: SavedDetector, stated: dict, name: str) -> Card:
                 f" (the first is {card.class_names[0]}): check --class-names"
             )
     return card
+
+
+def _check_size(saved: SavedDetector, card: Card, name: str) -> None:
+    """Refuse another input size for a graph whose default boxes are a constant."""
+    if has_constant_boxes(saved.symbol) and saved.card and card.data_shape != saved.card.data_shape:
+        (height, width), (wanted, wide) = saved.card.data_shape, card.data_shape
+        raise CheckpointError(
+            f"{name}: was made faster for an input of {height}x{width}, not {wanted}x{wide}: leave --data-shape out,"
+            f" or deploy its checkpoint again with --data-shape {wanted},{wide} or --no-optimize"
+        )
 
 
 def _graph(saved: SavedDetector, card: Card, name: str, *, changed: bool, soft: bool):

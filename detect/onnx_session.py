@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import CheckpointError, ConfigError
+from detect.answers import Rows
 from detect.graph import DETECTION_SETTINGS, SOFT_NMS, card_settings, check_known, soft_nms_sigma
 from model.card import Card
 from model.onnx_file import OUTSIDE, card_of, check_seal, open_session
@@ -94,12 +95,12 @@ class OnnxPlan:
     Attributes:
         card: with a higher score threshold where one was asked for.
         name: of the detector, for messages.
-        soft_nms_sigma: None, since NMS is inside.
+        reader: of what the executors give.
     """
 
     card: Card
     name: str
-    soft_nms_sigma: None = None
+    reader: Rows
 
 
 def _same(value: object, built_in: object) -> bool:
@@ -138,7 +139,7 @@ def make_onnx_plan(loaded: OnnxDetector, settings: dict) -> OnnxPlan:
             )
     changes = {key: settings[key] for key in ("score_threshold",) if key in settings}
     card = dataclasses.replace(card, detection=dataclasses.replace(tail, **changes))
-    return OnnxPlan(card, loaded.prefix)
+    return OnnxPlan(card, loaded.prefix, Rows(card.detection))
 
 
 class OnnxExecutors:

@@ -18,9 +18,12 @@ def map_ahead(
     Args:
         function: called in a thread; what it raises is raised here, at its item's turn.
         items: taken one by one, at most `ahead` before their turn.
-        threads: how many.
+        threads: how many; with 0 it is called here, and nothing is done ahead.
         ahead: bounds how many values wait in memory.
     """
+    if not threads:
+        yield from map(function, items)
+        return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
     waiting = deque()
     try:

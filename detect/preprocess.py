@@ -71,6 +71,7 @@ def network_input(
     data_shape: tuple[int, int],
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return what the network is fed for one image.
 
@@ -79,12 +80,16 @@ def network_input(
         data_shape: (height, width) of the input.
         mean: of (R, G, B), subtracted from pixels in 0..255.
         std: of (R, G, B), divides after the subtraction.
+        out: (3, *data_shape) float32 to write to; None makes one.
 
     Returns:
         (3, *data_shape) float32.
     """
-    resized = cv2.resize(pixels, data_shape[::-1], interpolation=cv2.INTER_LINEAR)
-    planes = resized.transpose(2, 0, 1).astype(np.float32)  # (H, W, 3) -> (3, H, W)
-    planes -= np.array(mean, np.float32)[:, None, None]
-    planes /= np.array(std, np.float32)[:, None, None]
+    if pixels.shape[:2] != tuple(data_shape):
+        pixels = cv2.resize(pixels, data_shape[::-1], interpolation=cv2.INTER_LINEAR)
+    planes = np.empty((3, *data_shape), np.float32) if out is None else out
+    for plane, colour, shift, scale in zip(planes, cv2.split(pixels), mean, std):
+        np.subtract(colour, np.float32(shift), out=plane, dtype=np.float32)
+        if scale != 1:
+            plane /= np.float32(scale)
     return planes

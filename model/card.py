@@ -47,6 +47,8 @@ class Card:
         symbol_sha256: of the graph's file, "" where nobody knows; `write_card` fills it in.
         network_options: what the network was changed by (symbol/presets/options.py), {} for nothing; the graph has it
             built in, and a new network made after this one needs it.
+        quantization: of an int8 detector: {"dtype", "calib_mode", "images", "left_in_float", "mAP_before", "mAP_after",
+            "mAP_on"}; {} for a float one.
     """
 
     network: str
@@ -65,6 +67,7 @@ class Card:
     source: dict = field(default_factory=dict)
     symbol_sha256: str = field(default="", compare=False)
     network_options: dict = field(default_factory=dict)
+    quantization: dict = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
@@ -117,7 +120,7 @@ class Card:
         known["detection"] = DetectionConfig.from_dict(values["detection"])
         epochs = _table(values, "epochs")
         known["epochs"] = {_epoch(key): _table(epochs, key) for key in epochs}
-        for name in ("training", "source", "network_options"):
+        for name in ("training", "source", "network_options", "quantization"):
             known[name] = _table(values, name)
         if values.get("interrupted") is not None:
             known["interrupted"] = _table(values, "interrupted")

@@ -6,8 +6,6 @@ without the Python code that built its network.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -17,7 +15,7 @@ import numpy as np
 
 from common.errors import CheckpointError
 from common.files import describe
-from common.mx import mx
+from common.mx import mx, quiet
 from symbol.anchors import AnchorConfig
 from symbol.detection import DetectionConfig, detection_symbol
 
@@ -90,8 +88,7 @@ def infer_shapes(symbol, data_shape: tuple[int, int], name: str) -> tuple[list, 
         CheckpointError: it does not take such an input, or needs another one too.
     """
     try:
-        # MXNet prints the arguments before it raises.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             arguments, outputs, states = symbol.infer_shape(data=(1, 3, *data_shape))
     except mx.base.MXNetError as error:
         raise CheckpointError(
@@ -187,6 +184,8 @@ def anchors_of(symbol, arg_params: dict, data_shape: tuple[int, int], name: str)
     shapes = {"data": (1, 3, *data_shape)} if "data" in anchors.list_arguments() else {}
     if shapes:
         infer_shapes(anchors, data_shape, name)
+    # Boxes that are a parameter have no shape but its own.
+    shapes.update({key: arg_params[key].shape for key in anchors.list_arguments() if key in arg_params})
     try:
         executor = anchors.simple_bind(mx.cpu(), grad_req="null", **shapes)
         executor.copy_params_from(arg_params, allow_extra_params=True)

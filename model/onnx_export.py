@@ -140,14 +140,20 @@ def refuse_quantised(saved: SavedDetector, card: Card) -> None:
     Raises:
         ExportError: it has some; the message names the float detector that it was made from, where the card does.
     """
-    for node in json.loads(saved.symbol.tojson())["nodes"]:
-        if node["op"].startswith(_QUANTISED) or "quantized" in node["op"]:
-            float_prefix = (saved.card or card).source.get("prefix")
-            where = f", {float_prefix}" if float_prefix else ""
-            raise ExportError(
-                f"{saved.prefix}: is quantised or fused ({node['op']}), which ONNX cannot express: export the float"
-                f" detector that it was made from{where}: give that by --prefix"
-            )
+    stated = saved.card or card
+    operators = [node["op"] for node in json.loads(saved.symbol.tojson())["nodes"]]
+    foreign = [op for op in operators if op.startswith(_QUANTISED) or "quantized" in op]
+    if foreign or stated.quantization:
+        kind = (
+            f"to {stated.quantization['dtype']}"
+            if "dtype" in stated.quantization
+            else f"or fused ({foreign[0]})"
+        )
+        where = f", {stated.source['prefix']}" if stated.source.get("prefix") else ""
+        raise ExportError(
+            f"{saved.prefix}: is quantised {kind}, which ONNX cannot express: export the float detector that it was"
+            f" made from{where}: give that by --prefix"
+        )
 
 
 def _model(into: Nodes, card: Card, settings: ExportSettings, outputs: dict[str, tuple]):

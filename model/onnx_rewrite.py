@@ -8,14 +8,12 @@ but for the batch, and names that begin with the node's number. Results do not c
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 from dataclasses import dataclass, field
 
 from common.errors import ExportError
-from common.mx import mx
+from common.mx import mx, quiet
 
 FREE = -1  # the size of an axis that grows with the batch
 _INPUT = "data"
@@ -220,8 +218,7 @@ def _shapes(
 def _infer(internals, batch: int, data_shape: tuple[int, int]) -> list[tuple] | None:
     """Return the shapes of a graph's outputs, None where it does not take such a batch."""
     try:
-        # MXNet prints the arguments before it raises.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             _, shapes, _ = internals.infer_shape(data=(batch, 3, *data_shape))
     except mx.base.MXNetError:
         return None

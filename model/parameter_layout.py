@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 _LIST_MAGIC = 0x112
 _V1_MAGIC, _V2_MAGIC, _V3_MAGIC = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-_ITEM_SIZES = {0: 4, 1: 8, 2: 2, 3: 1, 4: 4, 5: 1, 6: 8, 7: 1}  # float32, 64, 16, uint8, int32, 8, 64, bool
+# float32, 64, 16, uint8, int32, 8, 64, bool, bfloat16
+_ITEM_SIZES = {0: 4, 1: 8, 2: 2, 3: 1, 4: 4, 5: 1, 6: 8, 7: 1, 12: 2}
 _MOST_DIMENSIONS = 32
 _CPU_KINDS = (1, 3, 5)  # cpu, pinned, shared: of where the array was; GPUs are 2
 _GPU = 2

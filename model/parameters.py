@@ -100,12 +100,17 @@ def split_params(arrays: dict, path: str | os.PathLike) -> tuple[dict, dict]:
         kind, _, name = key.partition(":")
         if kind not in parts or not name:
             raise CheckpointError(f"{path}: parameter {key!r}: expected a name that begins with arg: or aux:")
-        if not np.isfinite(array.asnumpy()).all():
+        if not np.isfinite(_in_numpy(array)).all():
             raise CheckpointError(
                 f"{path}: parameter {name} holds values that are not finite: take another epoch"
             )
         parts[kind][name] = array
     return parts["arg"], parts["aux"]
+
+
+def _in_numpy(array) -> np.ndarray:
+    """Return an array's values; numpy has no bfloat16, whose values are float32's."""
+    return (array.astype(np.float32) if np.dtype(array.dtype).names else array).asnumpy()
 
 
 def join_params(arg_params: dict, aux_params: dict) -> dict:

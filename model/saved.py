@@ -268,7 +268,8 @@ def save(prefix: str | os.PathLike, epoch: int, symbol, params: tuple[dict, dict
         params: (arg_params, aux_params).
         card: the card; its epochs are replaced by this one.
     """
-    write_text(symbol_path(prefix), symbol.tojson())
+    # MXNet leaves out casts of mixed precision, which a graph whose parameters are bfloat16 needs.
+    write_text(symbol_path(prefix), symbol.tojson(remove_amp_cast=not card.quantization))
     digest = save_arrays(params_path(prefix, epoch), join_params(*params))
     entry = {**card.epochs.get(epoch, {}), "sha256": digest}
     write_card(prefix, dataclasses.replace(card, epochs={epoch: entry}, last=epoch, best=None))

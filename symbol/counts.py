@@ -13,7 +13,6 @@ kept, as everywhere.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
 import re
@@ -21,7 +20,7 @@ import warnings
 from dataclasses import dataclass
 
 from common.errors import ConfigError
-from common.mx import mx
+from common.mx import mx, quiet
 
 # Operator -> the place of its weight among its inputs; all weights are (outputs, ...) but a deconvolution's.
 _WEIGHT_OF = {"Convolution": 1, "FullyConnected": 1, "_contrib_DeformableConvolution": 2}
@@ -94,7 +93,6 @@ def layers(symbol, **inputs: tuple[int, ...]) -> list[Layer]:
 def _shapes(internals, graph: dict, inputs: dict) -> dict[tuple[int, int], tuple[int, ...]]:
     """Return (node, output) -> shape of everything that a graph computes."""
     try:
-        # MXNet prints the arguments before it raises.
         with warnings.catch_warnings(), _quiet():
             warnings.simplefilter("ignore", UserWarning)  # of shapes that stay unknown; told below
             _, outputs, _ = internals.infer_shape(**inputs)
@@ -111,7 +109,7 @@ def _shapes(internals, graph: dict, inputs: dict) -> dict[tuple[int, int], tuple
 
 @contextlib.contextmanager
 def _quiet():
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         yield
 
 

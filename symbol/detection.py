@@ -117,7 +117,7 @@ def detection_symbol(
     config = for_classes(config, num_classes)
     with LocalNames("detection_"):
         cls_prob = _probabilities(cls_pred, config.activation)
-        if _one_class_per_anchor(config, num_classes):
+        if one_class_per_anchor(config, num_classes):
             rows = _decode(cls_prob, loc_pred, anchors, variances, config)
         else:
             rows = _candidates_by_class(cls_prob, loc_pred, anchors, num_classes, variances, config)
@@ -145,7 +145,7 @@ def candidates_symbol(
     config = for_classes(config, num_classes)
     with LocalNames("detection_"):
         cls_prob = _probabilities(cls_pred, config.activation)
-        if _one_class_per_anchor(config, num_classes):
+        if one_class_per_anchor(config, num_classes):
             rows = _decode(
                 cls_prob, loc_pred, anchors, variances, config, nms_threshold=0
             )  # no NMS, and unsorted
@@ -156,6 +156,29 @@ def candidates_symbol(
         return mx.sym.identity(rows, name="detection")
 
 
+def open_symbol(loc_pred, cls_pred):
+    """Put on a network's heads what a tail outside the graph begins with (detect/tail.py).
+
+    Args:
+        loc_pred: (B, 4A), the encoded boxes.
+        cls_pred: (B, C+1, A), class scores before the softmax, class 0 is background.
+
+    Returns:
+        A group of `cls_prob` (B, A, C+1), `background` (B, A), the probability of class 0, loc_pred, the class scores
+        (B, A, C+1), and `finite` (1,), 1 where all of both heads are: softmax hides what is not.
+    """
+    with LocalNames("detection_"):
+        if cls_pred.list_attr().get("axes") == "(0, 2, 1)":  # the network has just turned them
+            cls_pred = cls_pred.get_children()[0]
+        else:
+            cls_pred = mx.sym.transpose(cls_pred, axes=(0, 2, 1))  # (B, C+1, A) -> (B, A, C+1)
+        cls_prob = mx.sym.softmax(cls_pred, axis=-1, name="cls_prob")
+        background = mx.sym.slice_axis(cls_prob, axis=2, begin=0, end=1)
+        background = mx.sym.reshape(background, shape=(0, -1), name="background")
+        finite = mx.sym.multi_all_finite(loc_pred, cls_pred, num_arrays=2, name="finite")
+        return mx.sym.Group([cls_prob, background, loc_pred, cls_pred, finite])
+
+
 def for_classes(config: DetectionConfig, num_classes: int) -> DetectionConfig:
     """Return the settings for so many classes: the candidates of one class are those of the image."""
     if num_classes > 1 or config.image_topk < 0 or config.force or config.nms_mode != "per_class":
@@ -164,7 +187,7 @@ def for_classes(config: DetectionConfig, num_classes: int) -> DetectionConfig:
     return dataclasses.replace(config, nms_topk=min(limits))
 
 
-def _one_class_per_anchor(config: DetectionConfig, num_classes: int) -> bool:
+def one_class_per_anchor(config: DetectionConfig, num_classes: int) -> bool:
     """Tell whether an anchor's best class is all that counts; for `force` see the module's header."""
     return config.nms_mode == "multibox" or config.force or num_classes == 1
 
@@ -196,17 +219,22 @@ def _decode(
         (B, A, 6) sorted by score, then what is below the threshold; what NMS dropped keeps its place and its score,
         with the id -1.
     """
-    return mx.sym.contrib.MultiBoxDetection(
-        cls_prob,
-        loc_pred,
-        anchors,
-        clip=config.clip,
-        threshold=_above(config.score_threshold),
-        nms_threshold=_above(config.nms_threshold) if nms_threshold is None else nms_threshold,
-        force_suppress=config.force,
-        variances=variances,
-        nms_topk=config.nms_topk,
-    )
+    settings = operator_settings(config, variances)
+    if nms_threshold is not None:
+        settings["nms_threshold"] = nms_threshold
+    return mx.sym.contrib.MultiBoxDetection(cls_prob, loc_pred, anchors, **settings)
+
+
+def operator_settings(config: DetectionConfig, variances: tuple) -> dict:
+    """Return what the operator `MultiBoxDetection` is told."""
+    return {
+        "clip": config.clip,
+        "threshold": _above(config.score_threshold),
+        "nms_threshold": _above(config.nms_threshold),
+        "force_suppress": config.force,
+        "variances": variances,
+        "nms_topk": config.nms_topk,
+    }
 
 
 def _candidates_by_class(

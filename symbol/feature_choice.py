@@ -13,12 +13,10 @@ Source: SSD paper, section 2.1; MobileNetV2 paper, section 6.2.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import math
 
-from common.mx import mx
+from common.mx import mx, quiet
 
 _ACTIVATIONS = {"Activation", "LeakyReLU", "relu", "clip", "sigmoid", "elemwise_mul", "broadcast_mul"}
 _JOINS = {"elemwise_add", "broadcast_add", "add_n", "Concat"}
@@ -72,8 +70,7 @@ def map_shapes(symbol, side: int) -> dict[str, tuple[int, ...]] | None:
     """
     internals = symbol.get_internals()
     try:
-        # MXNet prints the arguments before it raises.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             _, shapes, _ = internals.infer_shape(data=(1, 3, side, side))
     except mx.base.MXNetError:
         return None

@@ -8,15 +8,13 @@ Source: mxnet-ssd symbol/common.py, multibox_layer; SSD paper, section 2.1.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 import warnings
 from collections import Counter
 from functools import partial
 
 from common.errors import ConfigError
-from common.mx import mx
+from common.mx import mx, quiet
 from symbol.config import Feature, NetworkConfig
 from symbol.features import features
 from symbol.predictors import predict
@@ -148,9 +146,7 @@ def feature_shapes(config: NetworkConfig) -> list[tuple[int, int]]:
 
 def _shapes_at(symbol, data_shape: tuple[int, int]) -> list[tuple[int, int, int]]:
     """Return the (channels, height, width) of a symbol's outputs; MXNetError where the input is too small."""
-    # MXNet prints the arguments before it raises.
-    quiet = io.StringIO()
-    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet), warnings.catch_warnings():
+    with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of shapes that stay unknown; told below
         _, shapes, _ = symbol.infer_shape(data=(1, 3, *data_shape))
     if shapes is None:

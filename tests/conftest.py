@@ -44,7 +44,8 @@ def project_root() -> Path:
 @pytest.fixture(autouse=True)
 def _engine_as_it_is(monkeypatch):
     """Commands choose the engine of their process; here the process belongs to all tests."""
-    monkeypatch.setattr("detect.flags.use_synchronous_engine", lambda devices: None)
+    for place in ("detect.flags", "detect.detector"):
+        monkeypatch.setattr(f"{place}.use_synchronous_engine", lambda devices: None)
 
 
 @pytest.fixture(scope="session")

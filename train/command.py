@@ -238,6 +238,7 @@ def _describe(
     """Say what will be trained on what."""
     card, settings = plan.card, plan.settings
     height, width = card.data_shape
+    runtime.tell_runtime(contexts, runtime.THREADED)
     log.info(
         f"{card.network or 'detector'} {height}x{width}, {card.num_classes} classes, {len(plan.train)} images,"
         f" {batches.batches_per_epoch} batches of {settings.batch_size} an epoch, on"

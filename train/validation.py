@@ -69,7 +69,7 @@ class Validation:
         """
         if self._detector is None:
             saved = SavedDetector("", 0, self.symbol, *params, self.card)
-            self._detector = Detector.from_saved(saved, context=self.context)
+            self._detector = Detector.from_saved(saved, context=self.context, predictions=True)
         else:
             self._detector.set_params(*params)
         meter = self._meter = self._meter or self._make_meter()

@@ -136,3 +136,13 @@ def test_mxnet_is_told_before_it_is_imported(project_root):
             check=True,
         )
         assert done.stdout.split() == [given, given]
+
+
+def test_waiting_threads_give_their_core_away_soon_unless_the_user_says_otherwise():
+    environment = {}
+    threads.choose_spinning(environment)
+    assert environment == {"GOMP_SPINCOUNT": threads.SPINS}
+    for given in ({"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": "ACTIVE"}):
+        environment = dict(given)
+        threads.choose_spinning(environment)
+        assert environment == given

@@ -14,6 +14,7 @@ from common.mx import mx
 from deploy.command import main
 from model.card import DEPLOYED, card_path, read_card
 from model.graph import is_training
+from model.optimize import optimize
 from model.saved import load, params_path, save
 from symbol.loss import LossConfig, training_symbol
 
@@ -46,13 +47,37 @@ def test_loss_layers_are_off_and_the_card_says_what_it_is(checkpoint):
     assert read_card(checkpoint) == before
 
 
-def test_weights_are_carried_over_bit_for_bit(checkpoint):
-    run("--prefix", checkpoint)
+def test_plain_graph_carries_weights_over_bit_for_bit(checkpoint):
+    assert run("--prefix", checkpoint, "--no-optimize") == 0
     source, deployed = load(checkpoint), load(f"{checkpoint}-deploy")
     for found, given in ((deployed.arg_params, source.arg_params), (deployed.aux_params, source.aux_params)):
         assert {name: array.asnumpy().tobytes() for name, array in found.items()} == {
             name: given[name].asnumpy().tobytes() for name in found
         }
+
+
+def test_graph_is_optimised_unless_told_otherwise(checkpoint):
+    run("--prefix", checkpoint)
+    run("--prefix", checkpoint, "--no-optimize", "--out", f"{checkpoint}-plain")
+    faster, plain = load(f"{checkpoint}-deploy"), load(f"{checkpoint}-plain")
+    assert "BatchNorm" in plain.symbol.tojson()
+    assert "BatchNorm" not in faster.symbol.tojson()
+    assert (len(plain.aux_params) > 0, faster.aux_params) == (True, {})
+
+
+def test_optimised_graph_that_gives_something_else_is_not_written(
+    checkpoint, tools, capfd, caplog, monkeypatch
+):
+    def wrong(symbol, params, *args):
+        faster = optimize(symbol, params, *args)
+        faster.params[0]["conv1_bias"][:] += 1
+        return faster
+
+    monkeypatch.setattr("deploy.command.optimize", wrong)
+    assert run("--prefix", checkpoint) == 0
+    assert "differs from the plain one by" in caplog.text
+    assert "--no-optimize" in caplog.text
+    tools.assert_equal(tools.detect(f"{checkpoint}-deploy"), tools.detect(checkpoint))
 
 
 def test_graph_alone_suffices(tmp_path, tools):

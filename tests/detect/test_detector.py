@@ -367,8 +367,8 @@ def test_soft_nms_lowers_what_nms_drops(settings):
 
 def test_soft_nms_leaves_predictions_and_lone_objects_as_they_are(toy):
     image = quarters("red", "", "green", "blue")
-    (hard,) = cpu_detector(toy).stream([image])
-    (soft,) = cpu_detector(toy, soft_nms_sigma=0.5).stream([image])
+    (hard,) = cpu_detector(toy, predictions=True).stream([image])
+    (soft,) = cpu_detector(toy, soft_nms_sigma=0.5, predictions=True).stream([image])
     assert same(hard.detections, soft.detections)
     assert len(soft.predictions) == 2
     for one, other in zip(hard.predictions, soft.predictions):
@@ -437,3 +437,38 @@ def test_one_detector_answers_several_threads_each_its_own_picture(toy):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+# ---- optimised and quantised detectors
+
+
+def faster(toy):
+    """The detector as deploy.py writes it, with constant default boxes."""
+    from model.graph import inference_symbol
+    from model.optimize import optimize
+
+    symbol = inference_symbol(toy.symbol, 3, toy.card.anchors.variances, toy.card.detection)
+    made = optimize(symbol, (toy.arg_params, toy.aux_params), toy.card.data_shape, "toy")
+    card = dataclasses.replace(toy.card, graph="deployed")
+    return SavedDetector("toy", 1, made.symbol, *made.params, card)
+
+
+def test_an_optimised_detector_finds_the_same(toy):
+    image = quarters("red", "", "green", "blue")
+    found, expected = cpu_detector(faster(toy)).detect(image), cpu_detector(toy).detect(image)
+    assert np.array_equal(found.class_id, expected.class_id)
+    np.testing.assert_allclose(found.score, expected.score, atol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-2)
+
+
+def test_an_optimised_detector_says_that_its_input_size_is_fixed(toy):
+    height, width = toy.card.data_shape
+    with pytest.raises(CheckpointError, match=f"made faster for an input of {height}x{width}.*--no-optimize"):
+        cpu_detector(faster(toy), data_shape=(height + 32, width))
+    assert cpu_detector(toy, data_shape=(height + 32, width)).card.data_shape == (height + 32, width)
+
+
+def test_a_quantised_detector_is_for_cpus(toy):
+    card = dataclasses.replace(toy.card, quantization={"dtype": "int8"})
+    with pytest.raises(ConfigError, match="toy, epoch 1: is quantised, for CPUs: give --cpu"):
+        Detector.from_saved(dataclasses.replace(toy, card=card), context=mx.gpu())

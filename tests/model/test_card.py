@@ -34,6 +34,7 @@ def full_card() -> Card:
         interrupted={"epoch": 10, "batch": 4, "sha256": SHA, "states_sha256": SHA},
         source={"prefix": "ssd", "epoch": 2},
         network_options={"heads": "separable", "extra_layers": 3},
+        quantization={"dtype": "int8", "calib_mode": "naive", "left_in_float": ["conv1"], "mAP_after": 0.5},
     )
 
 

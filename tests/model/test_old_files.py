@@ -290,7 +290,17 @@ def test_demo_and_evaluate_open_params_alone(resnet):
 
 def test_deploy_writes_a_detector_from_params_alone(resnet, tmp_path, capfd):
     out = tmp_path / "out"
-    argv = ["--prefix", resnet, "--epoch", "0", "--network", "resnet50", "--data-shape", str(SMALL)]
+    argv = [
+        "--prefix",
+        resnet,
+        "--epoch",
+        "0",
+        "--network",
+        "resnet50",
+        "--data-shape",
+        str(SMALL),
+        "--no-optimize",
+    ]
     assert deploy_main([*argv, "--class-names", ",".join(NAMES), "--out", str(out)]) == 0
     card = read_card(out)
     assert (card.network, card.mean, card.class_names) == ("resnet50", (123.0, 117.0, 104.0), NAMES)

@@ -41,7 +41,9 @@ def test_validation_loss_is_the_training_graphs_own(trained, records, at_once):
     meter = LossMeter(boxes, saved.card.anchors.variances, labels_of(dataset), 5, loss, at_once)
     for _ in range(2):  # a meter starts anew after its total
         detect_records(
-            Detector(trained, "last"), dataset, on_result=lambda r: meter.add(r.index, r.predictions)
+            Detector(trained, "last", predictions=True),
+            dataset,
+            on_result=lambda r: meter.add(r.index, r.predictions),
         )
         total = meter.total()
     expected = by_the_graph(trained, dataset)
