@@ -9,7 +9,7 @@ COMPILE = $(UV) pip compile --quiet --custom-compile-command "make lock" --gener
 export PYTHON MXNET
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all tutorials lint format lock clean
+.PHONY: help setup demo test test-all tutorials lint format lock bench-setup bench-lock bench clean
 
 help: ## list these targets
 	@echo "make TARGET [PYTHON=python3.11] [MXNET=mxnet-cu112] [ARGS=...]"
@@ -46,6 +46,18 @@ lock: ## resolve requirements/requirements.in anew (needs uv: pip install uv); A
 	@grep '^mxnet==' requirements/requirements.in | sed 's/^mxnet\(==[0-9.]*\).*/mxnet-cu112\1/' | \
 		$(COMPILE) --python-version 3.9 --no-deps --no-annotate - --output-file requirements/mxnet-cu112.txt
 
-clean: ## remove .venv and caches; what you trained and downloaded stays
-	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+bench-setup: ## make .venv-bench, with the engines that `make bench` measures ours against
+	@sh tools/setup_bench.sh
+
+bench: setup bench-setup ## measure ours beside other engines; ARGS="--networks ssd7_300" goes to tools/benchmark.py
+	@$(PY) tools/benchmark.py --peers onnxruntime,openvino,opencv,torch --out output/bench $(ARGS)
+
+bench-lock: ## resolve requirements/bench.in anew (needs uv); there are no wheels of these for Python 3.9
+	@for python in $(filter-out 3.9,$(PYTHONS)); do \
+		$(subst make lock,make bench-lock,$(COMPILE)) --python-version $$python --override requirements/bench-overrides.in \
+			$(ARGS) requirements/bench.in --output-file requirements/bench-python$$python.txt || exit 1; \
+	done
+
+clean: ## remove .venv, .venv-bench and caches; what you trained and downloaded stays
+	@rm -rf .venv .venv-bench .pytest_cache .ruff_cache .hypothesis
 	@find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

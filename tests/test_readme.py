@@ -15,7 +15,7 @@ PARSERS = {
     "demo.py": "detect.command",
     "tools/prepare_dataset.py": "dataset.prepare_command",
     "tools/inspect_records.py": "dataset.inspect_command",
-    "tools/benchmark.py": "train.benchmark",
+    "tools/benchmark.py": "tools.benchmarks.command",
     "tools/caffe_converter/convert_model.py": "tools.caffe_converter.model_command",
     "tools/import_gluoncv.py": "tools.gluoncv_importer.command",
     "tools/visualize_net.py": "train.visualize",

@@ -1,4 +1,4 @@
-"""Measure the training loop: see `python tools/benchmark.py --help` and train/benchmark.py."""
+"""Measure speed: see `python tools/benchmark.py --help` and tools/benchmarks/."""
 
 import sys
 from pathlib import Path
@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common.command import run
 
 if __name__ == "__main__":
-    run("train.benchmark")
+    run("tools.benchmarks.command")
