@@ -68,12 +68,23 @@ def load(network: str) -> Outside:
         raise ConfigError(f"--network {network}: there is no file {path}")
     module = run_file(path)
     outside = Outside(network, find_function(module, path, function), stated(module, path))
-    first, second = (json.dumps(json.loads(_whole(outside).tojson())["nodes"]) for _ in range(2))
+    first, second = (_structure(_whole(outside)) for _ in range(2))
     if first != second:
+        pairs = zip([*first, ("an end",)], [*second, ("an end",)])
+        one, other = next((mine[0], theirs[0]) for mine, theirs in pairs if mine != theirs)
         raise ConfigError(
-            f"{network}: it gives another graph each time it is called: names and layers must not count up"
+            f"{network}: it gives another graph each time it is called: first {one}, then {other}: names and layers"
+            " must not count up"
         )
     return outside
+
+
+def _structure(symbol) -> list[tuple]:
+    """Return a graph's nodes; without the versions of states, which count up where a block is called again."""
+    return [
+        (node["name"], node["op"], node.get("attrs", {}), [entry[:2] for entry in node["inputs"]])
+        for node in json.loads(symbol.tojson())["nodes"]
+    ]
 
 
 def _whole(outside: Outside):

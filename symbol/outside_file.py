@@ -63,9 +63,15 @@ def failure(where: str, error: BaseException) -> str:
     while step is not None:
         line = step.tb_lineno if step.tb_frame.f_code.co_filename.endswith(str(path)) else line
         step = step.tb_next
-    lines = str(error).strip().splitlines() or ["no reason given"]
+    # MXNet gives the reason first, then a trace, then sometimes the operator.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+    told = [
+        line for line in lines if not line.startswith(("Traceback", "File ", "Stack trace", "[bt]", "---"))
+    ]
+    first, last = (told or lines)[0].removesuffix(", Possible Arguments:"), lines[-1]
+    reason = first if first == last or not last.startswith(",") else first + last
     place = f", line {line}" if line else ""
-    return f"{where}{place}: it fails: {type(error).__name__}: {lines[-1]} (--debug shows more)"
+    return f"{where}{place}: it fails: {type(error).__name__}: {reason} (--debug shows more)"
 
 
 def find_function(module: ModuleType, path: Path, name: str | None) -> Callable:

@@ -103,15 +103,15 @@ def _train(args: argparse.Namespace, prefix: str, argv: list[str], workers: Work
     except KeyboardInterrupt as stopped:
         workers.fail(stopped)
         saved = run.checkpoints.last_good()
-        log.info(f"stopped at once; {saved}; go on with: {_resume_command(args, prefix)}")
+        log.info(f"stopped at once; {saved}; go on with: {_resume_command(args, prefix, workers)}")
         return 130
     except Interrupted as stopped:
-        log.info(f"stopped: {stopped}; go on with: {_resume_command(args, prefix)}")
+        log.info(f"stopped: {stopped}; go on with: {_resume_command(args, prefix, workers)}")
         return 130
     except OSError as error:
         raise TrainingError(
             f"{error.filename or prefix}: {error.strerror or error}: make room, or mend what it says;"
-            f" {run.checkpoints.last_good()}; go on with: {_resume_command(args, prefix)}"
+            f" {run.checkpoints.last_good()}; go on with: {_resume_command(args, prefix, workers)}"
         ) from error
     card = run.checkpoints.card
     best = f", best epoch {card.best} (mAP {card.epochs[card.best]['mAP']:.4f})" if card.best else ""
@@ -146,9 +146,11 @@ def _contexts(args: argparse.Namespace, prefix: str, *, resumed: bool) -> list:
     return runtime.contexts(f"cpu:{count}") if given[0].device_type == "cpu" else given[:count]
 
 
-def _resume_command(args: argparse.Namespace, prefix: str) -> str:
+def _resume_command(args: argparse.Namespace, prefix: str, workers: Workers) -> str:
     """Return the command that goes on with a run, on the same devices."""
     parts = ["python", "train.py", "--prefix", prefix, "--resume"]
+    if workers.count > 1:
+        parts[:0] = ["python", "tools/launch.py", "--workers", str(workers.count), "--"]
     if args.gpus is not None:
         parts += ["--gpus", args.gpus]
     if args.cpu:

@@ -246,7 +246,9 @@ def network_of(source: Source, args: argparse.Namespace, num_classes: int) -> Ne
     if source.is_known:
         network = chosen_network(args, num_classes, source=card)
         if network.anchors != card.anchors and network.data_shape != card.data_shape:
-            log.info(f"  default boxes: not all as {source.name} has them, since the input is another")
+            log.info(
+                f"  default boxes: those of the network at this input; {source.name} has its own for its input"
+            )
         return network
     if not isinstance(card.anchors, AnchorConfig):
         raise CheckpointError(

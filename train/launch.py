@@ -102,6 +102,8 @@ def main(argv: list[str] | None = None) -> int:
         0, 130 where the user stopped the run, else the exit code of what ended badly.
     """
     own, typed = split_command(argv)
+    if not typed and any(Path(part).name in ("train.py", "python") for part in own):
+        raise ConfigError("put -- before the command: launch.py --workers 2 -- python train.py ...")
     args = build_parser().parse_args(own)
     if not typed:
         raise ConfigError(

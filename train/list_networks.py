@@ -6,13 +6,15 @@ import argparse
 
 from common.command import add_switch, read_class_names
 from common.errors import ConfigError
+from symbol.gluon_network import PREFIX, gluon_names
 from symbol.network_list import listed_networks, network_page, network_table
 from train.anchor_flags import ANCHOR_FLAGS
 from train.network_flags import OPTION_FLAGS, chosen_network
 
 _USUAL_CLASSES = 20  # VOC's, mxnet-ssd's default
 _OTHERS = (
-    "gluon:NAME puts an SSD on a classification network of gluoncv or mxnet.gluon.model_zoo (gluon:resnet50_v1b);"
+    "gluon:NAME puts an SSD on a classification network of gluoncv or mxnet.gluon.model_zoo (gluon:resnet50_v1b;"
+    " --list-networks gluon lists them);"
     "\nPATH.py or PATH.py:FUNCTION takes a network from a Python file; docs/compose-your-own.md tells more of both."
     "\n--list-networks NAME shows one, with the options beside it (--data-shape, --heads, --extra-layers, ...)."
 )
@@ -45,6 +47,8 @@ def networks_text(args: argparse.Namespace) -> str:
     classes = args.num_class
     if classes is None:
         classes = len(read_class_names(args.class_names)) if args.class_names else _USUAL_CLASSES
+    if name in ("gluon", PREFIX):
+        return "\n".join(f"{PREFIX}{known}" for known in gluon_names())
     if name:
         args = argparse.Namespace(**{**vars(args), "network": name})
         config = chosen_network(args, classes)

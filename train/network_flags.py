@@ -13,7 +13,7 @@ from model.card import Card
 from symbol.anchors import AnchorConfig
 from symbol.config import NetworkConfig
 from symbol.network import feature_maps
-from symbol.presets import default_shape, network_config
+from symbol.presets import default_shape, network_config, widening_names
 from symbol.presets.options import NetworkOptions
 from train.anchor_flags import add_anchor_flags, changed_anchors
 
@@ -51,7 +51,10 @@ def add_network_flags(group) -> None:
         "--extra-layers", type=int, metavar="N", help="extra blocks on top of the backbone: fewer, or more"
     )
     group.add_argument(
-        "--width-mult", type=float, metavar="X", help="multiplies the channels of a mobile backbone"
+        "--width-mult",
+        type=float,
+        metavar="X",
+        help=f"multiplies the channels of the backbone ({', '.join(widening_names())})",
     )
     group.add_argument(
         "--from-layers",

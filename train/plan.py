@@ -18,6 +18,7 @@ from model.graph import heads as graph_heads
 from model.graph import load_symbol, num_classes_of
 from model.parameters import check_fit
 from model.saved import symbol_path
+from symbol.gluon_network import is_gluon
 from symbol.loss import training_symbol
 from train.anchor_flags import anchor_changes
 from train.checkpoint import Checkpoints, Position, refuse_existing
@@ -74,9 +75,11 @@ def plan_new(args: argparse.Namespace, prefix: str, contexts: list) -> Plan:
     settings = dataclasses.replace(new_settings(args, network, contexts), finetune=origin.name)
     _check_batch(settings, train)
     if not (settings.pretrained or settings.finetune) and network.rate is None:
+        imagenet = " or, with ImageNet's (model/download.py), --pretrained imagenet"
         log.warning(
             f"{network.network} starts from random weights: it needs a long run and much data; --pretrained PREFIX"
-            " starts from a detector's weights, --network ssd7 is made for random ones"
+            f" starts from a detector's weights{imagenet if is_gluon(network.network) else ''}; --network ssd7 and"
+            " mb1-ssd-lite are made for random ones"
         )
     val = _open_validation(settings.val_path, class_names)
     symbol = training_symbol(graph_of(network), network.num_classes, network.anchors.variances, settings.loss)
@@ -101,10 +104,10 @@ def plan_resume(args: argparse.Namespace, prefix: str, wanted: str, contexts: li
     """Make the plan of a run that goes on from its own checkpoint."""
     card = read_card(prefix)
     if card is None or card.graph != TRAINING or not {"settings", "data_sha256"} <= set(card.training):
-        raise CheckpointError(
-            f"{prefix}: there is no run to resume (no card {Path(prefix).name}.json with its settings):"
-            " check --prefix, or start a run without --resume"
-        )
+        why = f"there is no card {Path(prefix).name}.json: check --prefix, or start a run without --resume"
+        if card is not None:
+            why = f"its card holds a finished detector, not a run: --finetune {prefix} begins a run from it"
+        raise CheckpointError(f"{prefix}: there is no run to resume: {why}")
     _refuse_other_network(args, card)
     settings = resumed_settings(args, card, prefix, contexts)
     if not Path(settings.train_path).exists():
@@ -230,10 +233,23 @@ def _refuse_other_network(args: argparse.Namespace, card: Card) -> None:
     }
     for flag, (has, given) in has_and_given.items():
         if given is not None and given != has:
+            given, has = (_shown(flag, value) for value in (given, has))
             raise ConfigError(
                 f"--{flag} {given}: a resumed run keeps its own ({has or 'none'}): leave the flag out, or start"
                 " a new run at another --prefix"
             )
+
+
+def _shown(flag: str, value) -> object:
+    """Return a value as its flag takes it."""
+    if flag == "data-shape" and value:
+        return "x".join(map(str, value))
+    if flag == "anchor-steps" and value == ():
+        return "auto"
+    if not isinstance(value, tuple):
+        return f"{value:g}" if isinstance(value, float) else value
+    rows = any(isinstance(entry, tuple) for entry in value)
+    return (";" if rows else ",").join(str(_shown("", entry)) for entry in value)
 
 
 def _open_validation(path: str, class_names: tuple[str, ...]) -> RecordDataset | None:

@@ -37,6 +37,11 @@ def network_names() -> tuple[str, ...]:
     return tuple(PRESETS)
 
 
+def widening_names() -> tuple[str, ...]:
+    """Return the names of the presets whose backbone has a width multiplier."""
+    return tuple(name for name, variants in PRESETS.items() if all(variant.widen for variant in variants))
+
+
 def default_shape(network: str) -> tuple[int, int]:
     """Return the (height, width) that a network is made for, where nobody says another.
 
@@ -125,6 +130,11 @@ def network_config(
         ConfigError: the network is unknown, or a value is out of range.
     """
     shape = _check_shape(data_shape)
+    if options.width_mult != 1 and network not in widening_names():
+        raise ConfigError(
+            f"network {network}: its backbone has one width: leave --width-mult out; {', '.join(widening_names())} have"
+            " more, gluon:mobilenet0.5 and the like are networks of their own"
+        )
     preset = with_options(*_chosen_preset(network, shape, options), network)
     return NetworkConfig(
         network=network,

@@ -102,7 +102,7 @@ def with_options(preset: Preset, options: NetworkOptions, network: str) -> Prese
         ConfigError: the network does not have what an option asks for.
     """
     if options.width_mult != 1:
-        preset = _widened(preset, options.width_mult, network)
+        preset = preset.widen(preset, options.width_mult)
     features = preset.features
     if options.from_layers:
         features = _from_layers(features, options.from_layers)
@@ -113,12 +113,6 @@ def with_options(preset: Preset, options: NetworkOptions, network: str) -> Prese
     if options.heads:
         features = tuple(_with_head(feature, options.heads) for feature in features)
     return _refit(preset, features)
-
-
-def _widened(preset: Preset, width: float, network: str) -> Preset:
-    if preset.widen is None:
-        raise ConfigError(f"network {network}: its backbone has one width: leave --width-mult out")
-    return preset.widen(preset, width)
 
 
 def _backbones(features: tuple[Feature, ...]) -> list[Feature]:

@@ -232,3 +232,36 @@ def test_too_small_an_input_is_told_the_least(network):
     text = THREE.replace("kernel=(3, 3), stride=(2, 2), pad=(1, 1)", "kernel=(5, 5), stride=(2, 2)")
     with pytest.raises(ConfigError, match="is too small for .*net.py: .* give at least 29 pixels"):
         config_of(network(text), (20, 100))
+
+
+GLUON = """
+from mxnet.gluon.model_zoo import vision
+
+net = vision.mobilenet0_25(prefix="mn_")
+
+
+def backbone(data):
+    for layer in net.features[:-2]:
+        data = layer(data)
+    return data
+"""
+
+
+def test_a_gluon_block_may_stand_at_the_top_of_a_file(network):
+    config = config_of(network(GLUON))
+    assert config.features[0].layer.startswith("mn_")
+    assert feature_maps(config)[0][1:] == (3, 4)
+
+
+def test_a_name_that_counts_up_is_named(network):
+    text = THREE.replace('_block(data, 8, "one")', '_block(data, 8, f"one{len(seen)}")')
+    text = text.replace("def backbone(data):", "seen = []\n\n\ndef backbone(data):\n    seen.append(1)")
+    with pytest.raises(ConfigError, match="another graph each time.*: first one1_weight, then one2_weight"):
+        config_of(network(text))
+
+
+def test_mxnets_reason_is_told_not_only_its_last_line(network):
+    with pytest.raises(
+        ConfigError, match="it fails: MXNetError: .*Cannot find argument 'num_filters'.*Convolution"
+    ):
+        config_of(network(THREE.replace("num_filter=filters", "num_filters=filters")))
