@@ -73,10 +73,8 @@ class OpenGraph:
     tail: Tail
 
     def read(self, outputs: list) -> OpenAnswer:
-        """Wait for what tells of a batch; everything else stays where it is."""
-        cls_prob, background, loc_pred, cls_pred, finite = outputs
-        whole = bool(finite.asnumpy()[0])
-        return OpenAnswer(self.tail, background.asnumpy(), cls_prob, loc_pred, cls_pred, whole)
+        """Wait for a batch's outputs."""
+        return OpenAnswer(self.tail, *(output.asnumpy() for output in outputs))
 
 
 @dataclass(frozen=True)
@@ -85,31 +83,27 @@ class OpenAnswer:
 
     Attributes:
         tail: of the reader.
-        background: (B, A).
-        cls_prob: (B, A, C+1) NDArray.
-        loc_pred: (B, 4A) NDArray.
-        cls_pred: (B, A, C+1) NDArray, before the softmax.
-        whole: whether all values of the batch are finite.
+        cls_prob: (B, A, C+1).
+        loc_pred: (B, 4A).
+        cls_pred: (B, A, C+1), before the softmax.
     """
 
     tail: Tail
-    background: np.ndarray
-    cls_prob: object
-    loc_pred: object
-    cls_pred: object
-    whole: bool
+    cls_prob: np.ndarray
+    loc_pred: np.ndarray
+    cls_pred: np.ndarray
 
     def is_finite(self, image: int) -> bool:
         """Tell whether the network gave finite values for an image."""
-        return self.whole or all(np.isfinite(values).all() for values in self.predictions(image))
+        return bool(np.isfinite(self.loc_pred[image]).all() and np.isfinite(self.cls_pred[image]).all())
 
     def rows(self, image: int) -> np.ndarray:
         """Return an image's detections, (K, 6)."""
-        return self.tail.detect(self.background[image], self.cls_prob[image], self.loc_pred[image])
+        return self.tail.detect(self.cls_prob[image], self.loc_pred[image])
 
     def predictions(self, image: int) -> tuple[np.ndarray, ...]:
         """Return loc_pred (4A,) and cls_pred (C+1, A) of an image."""
-        return self.loc_pred[image].asnumpy(), self.cls_pred[image].asnumpy().T
+        return self.loc_pred[image], self.cls_pred[image].T
 
 
 def _as_numpy(output) -> np.ndarray:

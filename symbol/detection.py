@@ -164,19 +164,15 @@ def open_symbol(loc_pred, cls_pred):
         cls_pred: (B, C+1, A), class scores before the softmax, class 0 is background.
 
     Returns:
-        A group of `cls_prob` (B, A, C+1), `background` (B, A), the probability of class 0, loc_pred, the class scores
-        (B, A, C+1), and `finite` (1,), 1 where all of both heads are: softmax hides what is not.
+        A group of `cls_prob` (B, A, C+1), loc_pred, and the class scores (B, A, C+1), which tell of values that are not
+        finite: softmax hides them.
     """
     with LocalNames("detection_"):
         if cls_pred.list_attr().get("axes") == "(0, 2, 1)":  # the network has just turned them
             cls_pred = cls_pred.get_children()[0]
         else:
             cls_pred = mx.sym.transpose(cls_pred, axes=(0, 2, 1))  # (B, C+1, A) -> (B, A, C+1)
-        cls_prob = mx.sym.softmax(cls_pred, axis=-1, name="cls_prob")
-        background = mx.sym.slice_axis(cls_prob, axis=2, begin=0, end=1)
-        background = mx.sym.reshape(background, shape=(0, -1), name="background")
-        finite = mx.sym.multi_all_finite(loc_pred, cls_pred, num_arrays=2, name="finite")
-        return mx.sym.Group([cls_prob, background, loc_pred, cls_pred, finite])
+        return mx.sym.Group([mx.sym.softmax(cls_pred, axis=-1, name="cls_prob"), loc_pred, cls_pred])
 
 
 def for_classes(config: DetectionConfig, num_classes: int) -> DetectionConfig:

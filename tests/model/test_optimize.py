@@ -75,7 +75,7 @@ def check_network(network, shape):
         if node["op"] == "Convolution" and node["name"].endswith(("_merged", "_filled"))
     ]
     assert filters
-    assert all(count % 16 == 0 for count in filters)
+    assert all(count % 32 == 0 for count in filters)
     for part in params:  # what was given stays as it was
         for name, array in part.items():
             assert np.array_equal(array.asnumpy(), before[name])
