@@ -195,9 +195,9 @@ def test_a_head_that_fills_vectors_already_stays():
 
 def test_convolutions_of_other_kinds_are_not_merged():
     data = mx.sym.Variable("data")
-    other = head(data, 16, "dilated", dilate=(2, 2))
+    other = head(data, 32, "dilated", dilate=(2, 2))
     groups = head(data, 15, "grouped", num_group=3)
     first = mx.sym.transpose(
         mx.sym.Convolution(data, num_filter=5, kernel=(1, 1), name="turned"), axes=(0, 1, 3, 2)
     )
-    assert merged(mx.sym.Group([head(data, 16, "plain"), other, groups, first])) == (0, 4)
+    assert merged(mx.sym.Group([head(data, 32, "plain"), other, groups, first])) == (0, 4)
