@@ -206,8 +206,8 @@ class Run:
         old, new = (self.schedule.rate(last_step + 1, cuts) for cuts in (before.cuts, self.progress.cuts))
         if new < old:
             log.info(
-                f"  the {figure[0]} of epoch {done} is no better: the learning rate goes from {old:.4g} to {new:.4g}"
-                f" (--plateau-patience {self.settings.plateau_patience})"
+                f"  the {figure[0]} of epoch {done} is no better (--plateau-patience {self.settings.plateau_patience}):"
+                f" the learning rate goes from {old:.4g} to {new:.4g} (--lr-schedule plateau)"
             )
 
     def _finish_epoch(self, epoch: int, sums: EpochSums) -> None:
