@@ -147,10 +147,10 @@ def test_flags_of_the_first_run_may_be_given_again(trainer):
     ("flags", "message"),
     [
         (("--network", "vgg16_reduced"), "--network vgg16_reduced: a resumed run keeps its own (ssd7)"),
-        (("--data-shape", "128"), "--data-shape (128, 128): a resumed run keeps its own ((64, 96))"),
+        (("--data-shape", "128"), "--data-shape 128x128: a resumed run keeps its own (64x96)"),
         (("--anchor-sizes", "0.1;0.2;0.3;0.4"), "--anchor-sizes"),
         (("--anchor-steps", "0.1,0.2,0.3,0.4"), "--anchor-steps"),
-        (("--mean-g", "3"), "--mean-r, -g, -b (123.0, 3.0, 104.0)"),
+        (("--mean-g", "3"), "--mean-r, -g, -b 123,3,104"),
         (("--num-class", "20"), "--num-class 20: a resumed run keeps its own (5)"),
         (("--class-names", "cat,dog"), "--class-names"),
         (("--pretrained", "model/vgg"), "--pretrained model/vgg"),
