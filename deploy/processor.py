@@ -7,10 +7,10 @@ developer guide, "CPU dispatcher control".
 from __future__ import annotations
 
 import platform
-import re
 from pathlib import Path
 
-CPU_INFO = Path("/proc/cpuinfo")
+from common.processor import CPU_INFO, processor_fields
+
 _DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "amx_int8")
 _BFLOAT16 = ("avx512_bf16", "amx_bf16")
 
@@ -21,11 +21,8 @@ def processor_flags(cpu_info: Path = CPU_INFO) -> frozenset[str] | None:
     Args:
         cpu_info: the file in which Linux tells.
     """
-    try:
-        found = re.search(r"^flags\s*:(.*)$", cpu_info.read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return frozenset(found.group(1).split()) if found else None
+    flags = processor_fields(cpu_info).get("flags")
+    return None if flags is None else frozenset(flags.split())
 
 
 def word_on_int8(flags: frozenset[str] | None) -> str | None:

@@ -9,11 +9,10 @@ What lies behind the last layers, the heads and the detection tail, stays in flo
 
 from __future__ import annotations
 
-from common.errors import CheckpointError
 from common.mx import mx
 from model.graph import heads, keep_used
 from model.quantize import Candidate, Choice, Judges
-from model.quantize_graph import behind_layers, is_quantised
+from model.quantize_graph import behind_layers, refuse_quantised_graph
 
 BFLOAT16 = "bfloat16"
 
@@ -34,8 +33,7 @@ def bfloat16_graph(symbol, params: tuple[dict, dict], name: str) -> tuple:
     """
     from mxnet.contrib import amp
 
-    if is_quantised(symbol):
-        raise CheckpointError(f"{name}: is quantised already: give the float detector that it was made from")
+    refuse_quantised_graph(symbol, name)
     group = mx.sym.Group(list(heads(symbol, name)))
     arguments, states = keep_used(group, *params)
     converted, arguments, states = amp.convert_model(

@@ -58,6 +58,16 @@ def is_quantised(symbol) -> bool:
     )
 
 
+def refuse_quantised_graph(symbol, name: str) -> None:
+    """Refuse to quantise a graph twice.
+
+    Raises:
+        CheckpointError: it holds quantised operators.
+    """
+    if is_quantised(symbol):
+        raise CheckpointError(f"{name}: is quantised already: give the float detector that it was made from")
+
+
 def float_graph(symbol, params: tuple[dict, dict], name: str) -> FloatGraph:
     """Cut a detector's graph at its heads and fuse it for oneDNN.
 
@@ -69,8 +79,7 @@ def float_graph(symbol, params: tuple[dict, dict], name: str) -> FloatGraph:
     Raises:
         CheckpointError: it has no heads, or is quantised already.
     """
-    if is_quantised(symbol):
-        raise CheckpointError(f"{name}: is quantised already: give the float detector that it was made from")
+    refuse_quantised_graph(symbol, name)
     fused = mx.sym.Group(list(heads(symbol, name))).get_backend_symbol(_BACKEND)
     nodes = json.loads(fused.tojson())["nodes"]
     layers = {_own_name(node): node["name"] for node in nodes if node["op"] in _LAYERS}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from common.mx import mx
+from deploy.command import main
 from detect.detector import Detector
 from model.card import Card
 from model.saved import params_path, save, symbol_path
@@ -172,3 +174,18 @@ def tools() -> type[Tools]:
 def checkpoint(tmp_path) -> str:
     """A training checkpoint of one epoch, number 3."""
     return write_checkpoint(tmp_path / "model" / "ssd")
+
+
+@pytest.fixture
+def check_refused(checkpoint, capfd, tmp_path) -> Callable:
+    """A function that holds deploy.py, with flags, to one line of error with some words, and to writing nothing."""
+
+    def check(*flags, words: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        assert main(["--prefix", checkpoint, *map(str, flags)]) == 2
+        out, err = capfd.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert words in err
+        assert sorted(tmp_path.rglob("*")) == before
+
+    return check

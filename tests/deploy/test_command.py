@@ -169,13 +169,8 @@ def test_epoch_is_best_then_last_or_as_given(tmp_path, tools):
         (("--epoch", "9"), "no epoch 9: kept are 3"),
     ],
 )
-def test_flags_that_cannot_be_are_one_line_and_write_nothing(checkpoint, capfd, tmp_path, flags, words):
-    before = sorted(tmp_path.rglob("*"))
-    assert run("--prefix", checkpoint, *flags) == 2
-    out, err = capfd.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert words in err
-    assert sorted(tmp_path.rglob("*")) == before
+def test_flags_that_cannot_be_are_one_line_and_write_nothing(check_refused, flags, words):
+    check_refused(*flags, words=words)
 
 
 def test_network_of_the_card_may_be_given_and_changes_nothing(checkpoint):

@@ -160,13 +160,8 @@ def _worse_in_int8(real):
         ),
     ],
 )
-def test_flags_that_cannot_be_are_one_line_and_write_nothing(checkpoint, capfd, tmp_path, flags, words):
-    before = sorted(tmp_path.rglob("*"))
-    assert run("--prefix", checkpoint, *flags) == 2
-    out, err = capfd.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert words in err
-    assert sorted(tmp_path.rglob("*")) == before
+def test_flags_that_cannot_be_are_one_line_and_write_nothing(check_refused, flags, words):
+    check_refused(*flags, words=words)
 
 
 def test_records_of_other_classes_are_refused(checkpoint, scenes, capfd):

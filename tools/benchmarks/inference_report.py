@@ -119,14 +119,23 @@ def _notes(settings: Settings, rows: Sequence[Row], about: Sequence[dict]) -> li
             ' the same calibration images. There "differs by" is noise over signal, against ours in float32; random'
             " weights say nothing about a trained detector's accuracy (--prefix)."
         )
+    return notes + closing_notes(rows, f"Raw outputs differ from ours by more than {CLOSE:g}", settings)
+
+
+def closing_notes(rows: Sequence[Row], differs: str, settings: Settings) -> list[str]:
+    """Return what every comparison ends with: who differs, who failed, what disturbed it.
+
+    Args:
+        rows: of the table.
+        differs: begins the sentence that names the rows that do not agree with ours.
+        settings: of the measurement.
+    """
     wrong = [row.label for row in rows if row.agrees is False]
-    if wrong:
-        notes.append(f"Raw outputs differ from ours by more than {CLOSE:g}: {', '.join(wrong)}.")
+    notes = [f"{differs}: {', '.join(wrong)}."] if wrong else []
     notes += [f"{row.label} failed: {row.error}" for row in rows if row.error]
-    noisy = noisy_groups(rows)
     others = [value for row in rows for value in row.others]
     idle = [value for row in rows for value in row.idle]
-    return notes + noise_notes(noisy, others, idle, settings.noise_limit)
+    return notes + noise_notes(noisy_groups(rows), others, idle, settings.noise_limit)
 
 
 def noisy_groups(rows: Sequence[Row]) -> list[str]:

@@ -6,9 +6,9 @@ import os
 import platform
 from pathlib import Path
 
+from common.processor import CPU_INFO, processor_fields
 from common.threads import usable_cores
 
-CPUINFO = Path("/proc/cpuinfo")
 # Flag of the processor -> what it is called where speed is spoken of.
 INSTRUCTIONS = {
     "avx2": "AVX2",
@@ -22,14 +22,14 @@ INSTRUCTIONS = {
 }
 
 
-def describe(threads: int, cpuinfo: Path = CPUINFO) -> dict:
+def describe(threads: int, cpuinfo: Path = CPU_INFO) -> dict:
     """Return the machine as JSON values.
 
     Args:
         threads: that are used.
         cpuinfo: where Linux describes the processor.
     """
-    fields = _fields(cpuinfo)
+    fields = processor_fields(cpuinfo)
     flags = fields.get("flags", "").split()
     return {
         "processor": fields.get("model name") or platform.processor() or platform.machine(),
@@ -60,16 +60,6 @@ def busy_seconds() -> float | None:
         return None
     user, nice, system, _, _, interrupts, soft, steal = map(int, first.split()[1:9])
     return (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def _fields(cpuinfo: Path) -> dict[str, str]:
-    """Return what Linux says of the first processor."""
-    try:
-        lines = cpuinfo.read_text().split("\n\n", 1)[0].splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _memory() -> int | None:

@@ -11,9 +11,9 @@ from common.errors import DependencyError, SSDError
 from tools.benchmarks import machine, plot
 from tools.benchmarks.figures import Spread, ratios
 from tools.benchmarks.inference import OURS, Row
-from tools.benchmarks.inference_report import noisy_groups
+from tools.benchmarks.inference_report import closing_notes
 from tools.benchmarks.prepared import Prepared
-from tools.benchmarks.report import Report, megabytes, noise_notes, ratio
+from tools.benchmarks.report import Report, megabytes, ratio
 from tools.benchmarks.rounds import Contestant, measure
 from tools.benchmarks.settings import TRAINING_PEERS, Settings
 
@@ -166,10 +166,4 @@ def _notes(settings: Settings, rows: Sequence[Row]) -> list[str]:
             " numpy, PyTorch in torch, both inside the step."
         ),
     ]
-    wrong = [row.label for row in rows if row.agrees is False]
-    if wrong:
-        notes.append(f"The first loss differs from ours by more than {CLOSE:g}: {', '.join(wrong)}.")
-    notes += [f"{row.label} failed: {row.error}" for row in rows if row.error]
-    others = [value for row in rows for value in row.others]
-    idle = [value for row in rows for value in row.idle]
-    return notes + noise_notes(noisy_groups(rows), others, idle, settings.noise_limit)
+    return notes + closing_notes(rows, f"The first loss differs from ours by more than {CLOSE:g}", settings)
